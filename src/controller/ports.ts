@@ -1,0 +1,90 @@
+/** What the controller needs from the outside, in its own words. Adapters (stores, providers) implement these. */
+
+import type { KeyObject } from "node:crypto";
+import type { MeshRoot, ProviderSpec, SecretRef } from "../core/mesh-root.ts";
+
+/** Wall clock in milliseconds since the epoch, and timers. Tests pass their own. */
+export type Clock = {
+  now(): number;
+  /** Calls back once after `ms` milliseconds; the returned function cancels. */
+  after(ms: number, callback: () => void): () => void;
+};
+
+export type KeyPair = { readonly privateKey: KeyObject; readonly publicKey: KeyObject };
+
+/**
+ * One certificate to be signed. The caller makes the key and decides names and times; an authority adds issuer and
+ * signature only, and may shorten `notAfter`, never lengthen it.
+ */
+export type IssueRequest = {
+  readonly commonName: string;
+  readonly dnsNames: readonly string[];
+  readonly uris: readonly string[];
+  readonly usages: readonly ("serverAuth" | "clientAuth")[];
+  readonly keyPair: KeyPair;
+  /** Milliseconds since the epoch. */
+  readonly notBefore: number;
+  readonly notAfter: number;
+};
+
+export type IssuedCertificate = {
+  /** The leaf first, then intermediates if any; never the root. PEM, ends with a newline. */
+  readonly chainPem: string;
+  /** SHA-256 of the leaf's DER, 64 lower-case hex digits. */
+  readonly fingerprint: string;
+  /** As `openssl x509 -serial` and Envoy's /certs print it, lower-case hex without leading zeros. */
+  readonly serial: string;
+  /** What was really signed, milliseconds since the epoch. */
+  readonly notBefore: number;
+  readonly notAfter: number;
+};
+
+/**
+ * The certificate authority behind one MRC, loaded and checked.
+ *
+ * MUST: sign every certificate so that it chains to exactly this root; cap notAfter to the root's; refuse (MR3002) when
+ * the root has expired, (MR3003) when it is not valid yet. MUST NOT: change its root during its life (a root that was
+ * exchanged underneath is another authority), hand out its private key, or put key material into an error.
+ */
+export type CertificateAuthority = {
+  readonly fingerprint: string;
+  readonly certificatePem: string;
+  readonly serial: string;
+  readonly notBefore: number;
+  readonly notAfter: number;
+  issue(request: IssueRequest): Promise<IssuedCertificate>;
+};
+
+/**
+ * A kind of certificate authority (tresor, vault, certManager).
+ *
+ * `load` MUST be idempotent and safe to race: two callers that load the same new MRC get the same CA (create, and if
+ * somebody was faster, load theirs). It throws MR3001 (corrupt), MR2005 (secret unreadable), MR1011 (not reachable);
+ * it never replaces or repairs an existing CA.
+ * `destroy` MUST make the private key unrecoverable by this provider if the provider made it, and leave a CA that the
+ * operator brought untouched. Destroying twice is no error.
+ */
+export type CertificateProvider = {
+  readonly kind: ProviderSpec["kind"];
+  load(root: MeshRoot): Promise<CertificateAuthority>;
+  destroy(spec: ProviderSpec): Promise<void>;
+};
+
+/** An Opaque or TLS secret; `data` values are the raw (not base64) bytes. */
+export type Secret = SecretRef & {
+  readonly data: Readonly<Record<string, Buffer>>;
+  readonly labels?: Readonly<Record<string, string>>;
+};
+
+export type SecretStore = {
+  read(ref: SecretRef): Promise<Secret | undefined>;
+  /** Creates it if there is none; returns what is stored afterwards, which may be somebody else's. */
+  createOrLoad(secret: Secret): Promise<Secret>;
+  /** Creates or replaces it. */
+  write(secret: Secret): Promise<void>;
+  /** Removes it; no error when there is none. */
+  remove(ref: SecretRef): Promise<void>;
+};
+
+/** Label on secrets that meshroot made itself, and so may delete. */
+export const MANAGED_BY = { key: "app.kubernetes.io/managed-by", value: "meshroot" } as const;
