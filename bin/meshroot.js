@@ -12,5 +12,7 @@ if (major < 22 || (major === 22 && minor < 18)) {
   process.exit(2);
 }
 const source = new URL("../src/main.ts", import.meta.url);
-const { main } = await import(existsSync(fileURLToPath(source)) ? source.href : new URL("../dist/main.js", import.meta.url).href);
+const { main } = await import(
+  existsSync(fileURLToPath(source)) ? source.href : new URL("../dist/main.js", import.meta.url).href
+);
 await main(process.argv.slice(2));

@@ -12,7 +12,11 @@ export type SanForm = { readonly trustDomain: string; readonly spiffe: boolean }
 export type ProxyKind = "sidecar" | "gateway";
 
 /** An xDS client, as its certificate proved it (evidence.md C1). `uuid` names the proxy. */
-export type ProxyIdentity = ServiceIdentity & { readonly uuid: string; readonly kind: ProxyKind; readonly trustDomain: string };
+export type ProxyIdentity = ServiceIdentity & {
+  readonly uuid: string;
+  readonly kind: ProxyKind;
+  readonly trustDomain: string;
+};
 
 /** `sa.ns`, as OSM writes it. */
 export function identityName(identity: ServiceIdentity): string {
@@ -30,7 +34,10 @@ export function spiffeId(identity: ServiceIdentity, trustDomain: string): string
 }
 
 /** The SAN that a peer matches to know `identity` under a root of this form. */
-export function principalOf(identity: ServiceIdentity, form: SanForm): { readonly type: "DNS" | "URI"; readonly value: string } {
+export function principalOf(
+  identity: ServiceIdentity,
+  form: SanForm,
+): { readonly type: "DNS" | "URI"; readonly value: string } {
   return form.spiffe
     ? { type: "URI", value: spiffeId(identity, form.trustDomain) }
     : { type: "DNS", value: dnsPrincipal(identity, form.trustDomain) };
@@ -41,12 +48,15 @@ const DNS_LABEL = new RegExp(`^${LABEL}$`);
 const DNS_NAME = new RegExp(`^${LABEL}(\\.${LABEL})*$`);
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
-/** A DNS-1123 label (RFC 1123): what Kubernetes allows as a namespace. */
+/**
+ * A DNS-1123 label (RFC 1123): a namespace or a service account. Kubernetes also allows dots in a service account; we do
+ * not, because `sa.ns.trustDomain` could then be read in two ways.
+ */
 export function isDnsLabel(text: string): boolean {
   return DNS_LABEL.test(text);
 }
 
-/** A DNS-1123 subdomain of at most 253 characters: a service account's name, a trust domain. */
+/** A DNS-1123 subdomain of at most 253 characters: a trust domain. */
 export function isDnsName(text: string): boolean {
   return text.length <= 253 && DNS_NAME.test(text);
 }
@@ -66,6 +76,7 @@ export function parseProxyUri(uri: string): ProxyIdentity | undefined {
   const match = /^meshroot:\/\/([^/]+)\/proxy\/([^/]+)\/([^/]+)\/(sidecar|gateway)\/([^/]+)$/.exec(uri);
   if (match === null) return undefined;
   const [, trustDomain = "", namespace = "", serviceAccount = "", kind, uuid = ""] = match;
-  if (!isDnsName(trustDomain) || !isDnsLabel(namespace) || !isDnsName(serviceAccount) || !UUID.test(uuid)) return undefined;
+  if (!isDnsName(trustDomain) || !isDnsLabel(namespace) || !isDnsLabel(serviceAccount) || !UUID.test(uuid))
+    return undefined;
   return { trustDomain, namespace, serviceAccount, kind: kind as ProxyKind, uuid };
 }

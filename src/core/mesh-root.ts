@@ -16,7 +16,12 @@ export type ProviderSpec =
       readonly role: string;
       readonly tokenSecretKeyRef: SecretRef & { readonly key: string };
     }
-  | { readonly kind: "certManager"; readonly issuerName: string; readonly issuerKind: "Issuer" | "ClusterIssuer"; readonly issuerGroup: string };
+  | {
+      readonly kind: "certManager";
+      readonly issuerName: string;
+      readonly issuerKind: "Issuer" | "ClusterIssuer";
+      readonly issuerGroup: string;
+    };
 
 /** One parsed MRC. All that may change after its creation is `role` (and the annotation behind `forceUnsafe`). */
 export type MeshRoot = {
