@@ -1,0 +1,200 @@
+/**
+ * The rules that a change has to pass (evidence.md E10-E14, C5), as lists that a reader can recite. A rule answers with
+ * the reason why the change has to wait, or undefined.
+ */
+
+import { type Gate, type Hold, type HoldReason, listed, type Waiting, waiting } from "./holds.ts";
+import type { Ledger, ProxyRow } from "./ledger.ts";
+import {
+  type AbsentPolicy,
+  counts,
+  leafOnlySince,
+  matchesByItself,
+  presents,
+  sharedSince,
+  TWO_STREAMS_AFTER_MS,
+  trusts,
+  UNPROVEN_AFTER_MS,
+  unheard,
+} from "./ledger-queries.ts";
+import { type RootId, rootOf, sanForms, type TrustInForce } from "./trust.ts";
+
+export type GateSettings = {
+  /** E11. Must not be less than the largest connect_timeout in the mesh. */
+  readonly settleMs: number;
+  /** E14. Longer than Envoy's longest back-off. */
+  readonly recoveryMs: number;
+  readonly absentPolicy: AbsentPolicy;
+};
+
+export type GateInput = {
+  readonly trust: TrustInForce;
+  readonly ledger: Ledger;
+  readonly now: number;
+  readonly settings: GateSettings;
+  /** When this process read the ledger back; undefined on the very first start of a mesh, where nothing can be missing. */
+  readonly recoveringSince: number | undefined;
+};
+
+export type Blocked = {
+  readonly reason: HoldReason;
+  readonly message: string;
+  readonly waitingFor: readonly Waiting[];
+  readonly until?: number;
+};
+type Rule = (input: GateInput, root: RootId) => Blocked | undefined;
+
+/** The signer moves to `root` when: */
+export const SIGNER_RULES: readonly Rule[] = [
+  everyProxyHasReportedSinceTheRestart,
+  noProxyRefusesItsSecrets,
+  noTwoProcessesShareACredential,
+  everyTrustIsOursToProve,
+  everyProxyTrusts,
+];
+
+/** `root` leaves the mesh's bundle when: */
+export const BUNDLE_RULES: readonly Rule[] = [
+  everyProxyHasReportedSinceTheRestart,
+  noProxyRefusesItsSecrets,
+  noTwoProcessesShareACredential,
+  noProxyPresents,
+];
+
+/** Our own xDS certificate moves under `root` when: */
+export const XDS_SERVER_RULES: readonly Rule[] = [everyProxyHasReportedSinceTheRestart, everyXdsClientTrusts];
+
+/** `root` leaves the xDS port when: */
+export const XDS_CLIENT_RULES: readonly Rule[] = [everyProxyHasReportedSinceTheRestart, noXdsClientAuthenticatesWith];
+
+export function firstBlocked(rules: readonly Rule[], input: GateInput, root: RootId): Blocked | undefined {
+  for (const rule of rules) {
+    const blocked = rule(input, root);
+    if (blocked !== undefined) return blocked;
+  }
+  return undefined;
+}
+
+export function toHold(gate: Gate, wants: string, root: string, blocked: Blocked): Hold {
+  return { gate, wants, root, ...blocked };
+}
+
+function counting(input: GateInput): ProxyRow[] {
+  return [...input.ledger.proxies.values()].filter((row) => counts(row, input.now, input.settings.absentPolicy));
+}
+
+/** The counting proxies for which `detail` has something to say, as a hold's list; undefined when there are none. */
+function waitFor(
+  input: GateInput,
+  reason: HoldReason,
+  detail: (row: ProxyRow) => string | undefined,
+  message: (list: string) => string,
+): Blocked | undefined {
+  const waitingFor = counting(input).flatMap((row) => {
+    const text = detail(row);
+    return text === undefined ? [] : [waiting(row, text, input.settings.absentPolicy)];
+  });
+  return waitingFor.length === 0 ? undefined : { reason, message: message(listed(waitingFor)), waitingFor };
+}
+
+/** E14: an empty report is not an ACK. After the window the missing ones are absent, and E13 decides. */
+function everyProxyHasReportedSinceTheRestart(input: GateInput): Blocked | undefined {
+  if (input.recoveringSince === undefined) return undefined;
+  const until = input.recoveringSince + input.settings.recoveryMs;
+  const missing = unheard(input.ledger);
+  if (input.now >= until || missing.length === 0) return undefined;
+  const waitingFor = missing.map((row) => waiting(row, "not heard since the restart", input.settings.absentPolicy));
+  return {
+    reason: "Recovering",
+    message: `after a restart, until these have reported again: ${listed(waitingFor)}`,
+    waitingFor,
+    until,
+  };
+}
+
+function noProxyRefusesItsSecrets(input: GateInput): Blocked | undefined {
+  return waitFor(
+    input,
+    "Refused",
+    (row) => row.error && `answering ${row.error.answering}: ${row.error.message}`,
+    (list) => `refused secrets at ${list}`,
+  );
+}
+
+function noTwoProcessesShareACredential(input: GateInput): Blocked | undefined {
+  return waitFor(
+    input,
+    "TwoStreams",
+    (row) => {
+      const shared = sharedSince(row);
+      return shared !== undefined && input.now >= shared.at + TWO_STREAMS_AFTER_MS
+        ? `two live streams ask for ${shared.name}: one credential belongs to one Envoy, one name to one ConfigSource`
+        : undefined;
+    },
+    (list) => `two live streams for one secret at ${list}`,
+  );
+}
+
+function everyTrustIsOursToProve(input: GateInput): Blocked | undefined {
+  const formChanges = sanForms(input.trust).length > 1;
+  return waitFor(
+    input,
+    "TrustNotOursToProve",
+    (row) => {
+      if (row.assumed !== undefined) return undefined;
+      const since = leafOnlySince(row);
+      if (since !== undefined && input.now >= since + UNPROVEN_AFTER_MS)
+        return "takes a leaf but no trust bundle from us";
+      if (formChanges && matchesByItself(row)) return "takes its roots without SAN matchers while the SAN form changes";
+      return undefined;
+    },
+    (list) => `trust not ours to prove at ${list}`,
+  );
+}
+
+function everyProxyTrusts(input: GateInput, root: RootId): Blocked | undefined {
+  const name = rootOf(input.trust, root).name;
+  return waitFor(
+    input,
+    "WaitingForTrust",
+    (row) => (trusts(row, root) ? undefined : `may still run a bundle without ${name}`),
+    (list) => `waiting for the ACK of ${name} in the trust bundle from ${list}`,
+  );
+}
+
+function noProxyPresents(input: GateInput, root: RootId): Blocked | undefined {
+  const name = rootOf(input.trust, root).name;
+  return waitFor(
+    input,
+    "StillPresented",
+    (row) => (presents(row, root, input.now) ? `may still present a leaf issued under ${name}` : undefined),
+    (list) => `leaves issued under ${name} may still be presented by ${list}`,
+  );
+}
+
+/**
+ * A credential is handed out in one swap with the bundle of that moment, so a proxy that authenticated under `root` has
+ * loaded a bundle that holds it.
+ */
+function everyXdsClientTrusts(input: GateInput, root: RootId): Blocked | undefined {
+  const name = rootOf(input.trust, root).name;
+  return waitFor(
+    input,
+    "WaitingForCredentials",
+    (row) => (row.auth.envoy === root ? undefined : `not proven to trust ${name} on its xDS connection`),
+    (list) => `xDS credentials of ${list} are not renewed under ${name} yet`,
+  );
+}
+
+function noXdsClientAuthenticatesWith(input: GateInput, root: RootId): Blocked | undefined {
+  const name = rootOf(input.trust, root).name;
+  return waitFor(
+    input,
+    "WaitingForCredentials",
+    (row) =>
+      row.auth.envoy === root || row.auth.agent === root
+        ? `last authenticated with a credential under ${name}`
+        : undefined,
+    (list) => `xDS credentials under ${name} are in use at ${list}`,
+  );
+}

@@ -1,0 +1,160 @@
+/** Questions to the ledger. All are pure; evidence.md gives the rules by number. */
+
+import { type Content, isLeaf, type LeafContent } from "./content.ts";
+import type { Consumer, Ledger, LiveStream, ProxyRow, Slot } from "./ledger.ts";
+import type { RootId } from "./trust.ts";
+
+export type AbsentPolicy = "until-leaf-expiry" | "wait";
+
+/** How long a proxy may take a leaf from us but no bundle before its trust is called "not ours to prove" (E8). */
+export const UNPROVEN_AFTER_MS = 45_000;
+/** How long two live streams of one slot are taken for a reconnect (evidence.md, preconditions). */
+export const TWO_STREAMS_AFTER_MS = 60_000;
+
+/** The contents that some TLS context behind this slot may hold (E6), each once. */
+export function mayRun(slot: Slot): Content[] {
+  const contents = new Map<string, Content>();
+  for (const line of slot.lines) for (const entry of line.entries) contents.set(entry.content.version, entry.content);
+  return [...contents.values()];
+}
+
+function meshSlots(row: ProxyRow, kind: "leaf" | "bundle"): Slot[] {
+  return [...row.slots.values()].filter((slot) => slot.consumer === "envoy" && slot.kind === kind);
+}
+
+/** E8: every bundle that this proxy's Envoy may run holds `root`. A slot that was never sent anything blocks nothing. */
+export function trusts(row: ProxyRow, root: RootId): boolean {
+  return meshSlots(row, "bundle").every((slot) => mayRun(slot).every((content) => holds(content, root)));
+}
+
+function holds(content: Content, root: RootId): boolean {
+  return !isLeaf(content) && content.roots.includes(root);
+}
+
+/** E9: some unexpired leaf that this proxy may run chains to `root`. */
+export function presents(row: ProxyRow, root: RootId, now: number): boolean {
+  return leaves(row).some((leaf) => leaf.root === root && leaf.notAfter > now);
+}
+
+export function leaves(row: ProxyRow): LeafContent[] {
+  return meshSlots(row, "leaf").flatMap((slot) => mayRun(slot).filter(isLeaf));
+}
+
+export function isConnected(row: ProxyRow): boolean {
+  return row.streams.size > 0;
+}
+
+/**
+ * E13: does this proxy count at the gates? Returns `true`, or why it does not. `countsUntil` says when time alone will
+ * stop it from counting.
+ */
+export function counts(row: ProxyRow, now: number, policy: AbsentPolicy): boolean {
+  if (isConnected(row)) return true;
+  if (row.forgotten !== undefined) return false;
+  const until = countsUntil(row, policy);
+  return until === undefined || now < until;
+}
+
+/** When a disconnected proxy stops counting by itself: as its last leaf expires. Undefined: never. */
+export function countsUntil(row: ProxyRow, policy: AbsentPolicy): number | undefined {
+  if (isConnected(row) || policy === "wait" || !row.hadLeaf) return undefined;
+  return Math.max(0, ...leaves(row).map((leaf) => leaf.notAfter));
+}
+
+/** E14: has every proxy been heard on a stream of this process since its start? */
+export function unheard(ledger: Ledger): ProxyRow[] {
+  return [...ledger.proxies.values()].filter((row) => !row.heard);
+}
+
+/** Names that live streams of this consumer ask for, each with its streams. */
+export function askedNames(row: ProxyRow, consumer: Consumer): Map<string, LiveStream[]> {
+  const names = new Map<string, LiveStream[]>();
+  for (const stream of row.streams.values()) {
+    if (stream.consumer !== consumer) continue;
+    for (const name of stream.names) names.set(name, [...(names.get(name) ?? []), stream]);
+  }
+  return names;
+}
+
+/** Since when two live streams of this proxy share a name, with that name. */
+export function sharedSince(row: ProxyRow): { name: string; at: number } | undefined {
+  for (const [name, streams] of askedNames(row, "envoy")) {
+    if (streams.length < 2) continue;
+    const starts = streams.flatMap((stream) => stream.shared.get(name) ?? []);
+    // The second smallest start would be exacter with three streams; the latest is when the present pair met.
+    return { name, at: Math.max(...starts) };
+  }
+  return undefined;
+}
+
+/** E8: since when this proxy has taken a leaf from us while it never asked for a bundle. */
+export function leafOnlySince(row: ProxyRow): number | undefined {
+  if (meshSlots(row, "bundle").length > 0 || meshSlots(row, "leaf").length === 0) return undefined;
+  return row.leafFirstSentAt;
+}
+
+const BARE_BUNDLES = /^(ROOTCA|ALL|spiffe:\/\/.*)$/;
+
+/** E8: it takes its roots from us under a name that leaves the SAN matchers to itself, and none that carries them. */
+export function matchesByItself(row: ProxyRow): boolean {
+  const slots = meshSlots(row, "bundle");
+  return slots.some((slot) => BARE_BUNDLES.test(slot.name)) && !slots.some((slot) => slot.matchers);
+}
+
+/**
+ * E10: may this proxy be given a leaf under a root that the proxies in `needed` present? Yes when all its asked-for bundles
+ * hold those roots, or have been answered on a live stream in a content that holds them.
+ */
+export function readyForLeaf(row: ProxyRow, needed: readonly RootId[]): boolean {
+  const asked = askedNames(row, "envoy");
+  const slots = meshSlots(row, "bundle");
+  const relevant = slots.some((slot) => asked.has(slot.name)) ? slots.filter((slot) => asked.has(slot.name)) : slots;
+  return relevant.every((slot) =>
+    needed.every(
+      (root) => mayRun(slot).every((content) => holds(content, root)) || slot.answered?.roots.includes(root) === true,
+    ),
+  );
+}
+
+/** Roots under which some known proxy may present an unexpired leaf. */
+export function presentedRoots(ledger: Ledger, now: number): Set<RootId> {
+  const roots = new Set<RootId>();
+  for (const row of ledger.proxies.values())
+    for (const leaf of leaves(row)) if (leaf.notAfter > now) roots.add(leaf.root);
+  return roots;
+}
+
+export type SyncState = "SYNCED" | "NOT SENT" | "STALE" | "ERROR" | "UNKNOWN";
+
+/**
+ * E12. `wanted` gives the version that a name should be at, or undefined for a name that can't be delivered now (it does
+ * not exist, or is not the proxy's): such a name blocks nothing (R86).
+ */
+export function syncState(row: ProxyRow, wanted: (name: string, consumer: Consumer) => string | undefined): SyncState {
+  if (!isConnected(row)) return row.error ? "ERROR" : "UNKNOWN";
+  const pairs = (["envoy", "agent"] as const).flatMap((consumer) =>
+    [...askedNames(row, consumer).keys()].flatMap((name) => {
+      const version = wanted(name, consumer);
+      return version === undefined ? [] : [{ slot: row.slots.get(`${consumer}|${name}`), version }];
+    }),
+  );
+  if (pairs.every(({ slot, version }) => slot?.acked?.version === version && slot.refusal === undefined))
+    return "SYNCED";
+  if (row.error !== undefined) return "ERROR";
+  return pairs.some(({ slot }) => slot === undefined) ? "NOT SENT" : "STALE";
+}
+
+/**
+ * The slot has an ended stream whose deliveries nothing sent since has superseded, so that only another answer can tell
+ * what runs: the newest live stream has to be asked once more, in unique bytes.
+ */
+export function needsProof(slot: Slot): boolean {
+  const lastSent = Math.max(
+    0,
+    ...slot.lines.filter((line) => !line.ended).flatMap((line) => line.entries.map((entry) => entry.seq)),
+  );
+  return (
+    lastSent > 0 &&
+    slot.lines.some((line) => line.ended !== undefined && !line.superseded && line.ended.seq >= lastSent)
+  );
+}

@@ -1,0 +1,346 @@
+/**
+ * The ledger: for every proxy that we know, what it may be running (evidence.md E6).
+ *
+ * `record` is the one door through which it changes. Invariant: whatever a TLS context of a proxy may hold is in the
+ * `mayRun` of its slot, because a content enters it before its bytes are written and leaves it only on an ACK of
+ * something that the same client processed later.
+ */
+
+import type { Content, SecretKind } from "./content.ts";
+import type { ProxyIdentity } from "./identity.ts";
+import type { RootId } from "./trust.ts";
+
+export type ProxyId = string;
+export type StreamId = string;
+/** Whose stream it is. A claim of the client; it changes only that proxy's own row. */
+export type Consumer = "envoy" | "agent";
+
+/** One content on its way to a slot. `seq` orders all sends of this process. */
+export type Entry = { readonly seq: number; readonly content: Content };
+
+/** What one stream delivered into a slot. An ended line with entries is what evidence.md calls an orphan set. */
+export type Line = {
+  readonly stream: StreamId;
+  entries: Entry[];
+  /** Another stream of the slot was open at the same time, so the order of their deliveries is not known. */
+  overlapped: boolean;
+  ended?: { readonly at: number; readonly seq: number };
+  /** A send made after its end has been ACKed. */
+  superseded: boolean;
+};
+
+/** A refused content and when it may be sent again (E5). Belongs to the slot, outlives its streams. */
+export type Refusal = {
+  readonly version: string;
+  readonly at: number;
+  readonly attempts: number;
+  readonly retryAt: number;
+};
+
+export type Slot = {
+  readonly consumer: Consumer;
+  readonly name: string;
+  readonly kind: SecretKind;
+  /** The bundle carries SAN matchers of its own. */
+  readonly matchers: boolean;
+  lines: Line[];
+  /** The last content that was ACKed; `seq` keeps a late ACK of an older send from overwriting it (R17). */
+  acked: { readonly version: string; readonly seq: number } | undefined;
+  /** A bundle was ACKed or NACKed on a live stream, and so is stored: the roots it held (E10). */
+  answered: { readonly stream: StreamId; readonly roots: readonly RootId[] } | undefined;
+  refusal: Refusal | undefined;
+  lastAskedAt: number;
+};
+
+/** Envoy's own words about a set of secrets that it refused (E12). */
+export type ProxyError = {
+  readonly answering: string;
+  readonly message: string;
+  readonly at: number;
+  /** All names sent since the proxy was last SYNCED: the verdict is on the set. */
+  readonly names: readonly string[];
+};
+
+export type LiveStream = {
+  readonly consumer: Consumer;
+  readonly openedAt: number;
+  names: ReadonlySet<string>;
+  /** Names that another open stream of the proxy asked for too, at some time of this stream's life, and since when. */
+  readonly shared: Map<string, number>;
+};
+
+export type ProxyRow = {
+  readonly identity: ProxyIdentity;
+  readonly slots: Map<string, Slot>;
+  readonly streams: Map<StreamId, LiveStream>;
+  lastContactAt: number;
+  /** Start of the present unbroken presence of its Envoy. */
+  presentSince: number;
+  hadLeaf: boolean;
+  leafFirstSentAt: number | undefined;
+  error: ProxyError | undefined;
+  sentSinceSynced: Set<string>;
+  /** Under which root its Envoy and its agent last authenticated (C5). */
+  auth: { envoy?: RootId; agent?: RootId };
+  /** Has ACKed on a stream of this process (E14). */
+  heard: boolean;
+  assumed: { readonly reason: string; readonly at: number } | undefined;
+  forgotten: { readonly reason: string; readonly at: number } | undefined;
+};
+
+export type Ledger = { readonly proxies: Map<ProxyId, ProxyRow>; seq: number };
+
+/** Refused contents come back after 30 s, doubling to 30 min (E5). */
+const RETRY_MIN_MS = 30_000;
+const RETRY_MAX_MS = 30 * 60_000;
+/** Longer than Envoy's longest reconnect back-off (E6). */
+const OVERLAP_MS = 5 * 60_000;
+/** Longer than Envoy's default drain time (E13). */
+const UNASKED_MS = 15 * 60_000;
+
+export type LedgerEvent =
+  | {
+      type: "connected";
+      proxy: ProxyId;
+      identity: ProxyIdentity;
+      stream: StreamId;
+      consumer: Consumer;
+      root: RootId;
+      at: number;
+    }
+  | { type: "asked"; proxy: ProxyId; stream: StreamId; names: ReadonlySet<string>; at: number }
+  | { type: "sent"; proxy: ProxyId; stream: StreamId; name: string; matchers: boolean; content: Content; at: number }
+  | { type: "acked"; proxy: ProxyId; stream: StreamId; name: string; seq: number; at: number }
+  | { type: "nacked"; proxy: ProxyId; stream: StreamId; name: string; seq: number; message: string; at: number }
+  | { type: "ended"; proxy: ProxyId; stream: StreamId; at: number }
+  | { type: "synced"; proxy: ProxyId }
+  | { type: "assume"; proxy: ProxyId; reason: string; at: number }
+  | { type: "forget"; proxy: ProxyId; reason: string; at: number }
+  | { type: "retry"; proxy: ProxyId; at: number }
+  | { type: "tick"; at: number };
+
+export function emptyLedger(): Ledger {
+  return { proxies: new Map(), seq: 0 };
+}
+
+export function slotKey(consumer: Consumer, name: string): string {
+  return `${consumer}|${name}`;
+}
+
+/** Applies one event; returns the sequence number of the ledger after it (for `sent`: that of the send). */
+export function record(ledger: Ledger, event: LedgerEvent): number {
+  if (event.type === "tick") {
+    for (const row of ledger.proxies.values()) forgetOldThings(row, event.at);
+    return ledger.seq;
+  }
+  if (event.type === "connected") connect(ledger, event);
+  const row = ledger.proxies.get(event.proxy);
+  if (row === undefined) return ledger.seq;
+  switch (event.type) {
+    case "connected":
+      break;
+    case "asked":
+      ask(row, event);
+      break;
+    case "sent":
+      ledger.seq += 1;
+      send(row, ledger.seq, event);
+      break;
+    case "acked":
+      acknowledge(row, event);
+      break;
+    case "nacked":
+      refuse(row, event);
+      break;
+    case "ended":
+      end(ledger, row, event);
+      break;
+    case "synced":
+      row.error = undefined;
+      row.sentSinceSynced.clear();
+      break;
+    case "assume":
+      row.assumed = { reason: event.reason, at: event.at };
+      break;
+    case "forget":
+      row.forgotten = { reason: event.reason, at: event.at };
+      break;
+    case "retry":
+      for (const slot of row.slots.values()) if (slot.refusal) slot.refusal = { ...slot.refusal, retryAt: event.at };
+      break;
+  }
+  return ledger.seq;
+}
+
+function connect(ledger: Ledger, event: LedgerEvent & { type: "connected" }): void {
+  const row = ledger.proxies.get(event.proxy) ?? newRow(event.identity, event.at);
+  ledger.proxies.set(event.proxy, row);
+  if (![...row.streams.values()].some((stream) => stream.consumer === event.consumer)) row.presentSince = event.at;
+  row.streams.set(event.stream, { consumer: event.consumer, openedAt: event.at, names: new Set(), shared: new Map() });
+  row.auth = { ...row.auth, [event.consumer]: event.root };
+  row.lastContactAt = event.at;
+  row.forgotten = undefined;
+}
+
+export function newRow(identity: ProxyIdentity, at: number): ProxyRow {
+  return {
+    identity,
+    slots: new Map(),
+    streams: new Map(),
+    lastContactAt: at,
+    presentSince: at,
+    hadLeaf: false,
+    leafFirstSentAt: undefined,
+    error: undefined,
+    sentSinceSynced: new Set(),
+    auth: {},
+    heard: false,
+    assumed: undefined,
+    forgotten: undefined,
+  };
+}
+
+function ask(row: ProxyRow, event: LedgerEvent & { type: "asked" }): void {
+  const stream = row.streams.get(event.stream);
+  if (stream === undefined) return;
+  for (const name of stream.names) {
+    const slot = row.slots.get(slotKey(stream.consumer, name));
+    if (slot !== undefined) slot.lastAskedAt = event.at;
+  }
+  stream.names = event.names;
+  row.lastContactAt = event.at;
+  for (const [id, other] of row.streams) {
+    if (other === stream || other.consumer !== stream.consumer) continue;
+    for (const name of event.names) {
+      if (!other.names.has(name)) continue;
+      const slot = row.slots.get(slotKey(stream.consumer, name));
+      for (const line of slot?.lines ?? [])
+        if (line.stream === id || line.stream === event.stream) line.overlapped = true;
+      for (const shared of [stream.shared, other.shared]) if (!shared.has(name)) shared.set(name, event.at);
+    }
+  }
+}
+
+function send(row: ProxyRow, seq: number, event: LedgerEvent & { type: "sent" }): void {
+  const stream = row.streams.get(event.stream);
+  if (stream === undefined) throw new Error("invariant: a send on a stream that the ledger does not know");
+  const key = slotKey(stream.consumer, event.name);
+  const { content } = event;
+  const slot: Slot = row.slots.get(key) ?? {
+    consumer: stream.consumer,
+    name: event.name,
+    kind: content.kind,
+    matchers: event.matchers,
+    lines: [],
+    acked: undefined,
+    answered: undefined,
+    refusal: undefined,
+    lastAskedAt: event.at,
+  };
+  row.slots.set(key, slot);
+  const isNews = !mentions(slot, content.version);
+  let line = slot.lines.find((candidate) => candidate.stream === event.stream);
+  if (line === undefined) {
+    const overlapped = stream.shared.has(event.name);
+    line = { stream: event.stream, entries: [], overlapped, superseded: false };
+    slot.lines.push(line);
+  }
+  line.entries.push({ seq, content });
+  if (content.kind === "leaf") {
+    row.hadLeaf = true;
+    row.leafFirstSentAt ??= event.at;
+  }
+  row.sentSinceSynced.add(event.name);
+  if (!isNews) return;
+  // A refused content gets another chance when another secret of the proxy has changed: that may have been to blame (E5).
+  for (const other of row.slots.values()) {
+    if (other !== slot && other.refusal && other.refusal.retryAt > event.at)
+      other.refusal = { ...other.refusal, retryAt: event.at };
+  }
+}
+
+function mentions(slot: Slot, version: string): boolean {
+  return (
+    slot.acked?.version === version ||
+    slot.lines.some((line) => line.entries.some((entry) => entry.content.version === version))
+  );
+}
+
+function find(row: ProxyRow, event: { stream: StreamId; name: string; seq: number }) {
+  const consumer = row.streams.get(event.stream)?.consumer;
+  const slot = consumer && row.slots.get(slotKey(consumer, event.name));
+  const line = slot?.lines.find((candidate) => candidate.stream === event.stream);
+  const entry = line?.entries.find((candidate) => candidate.seq === event.seq);
+  return slot && line && entry ? { slot, line, entry } : undefined;
+}
+
+/** ACK(C): C and what was sent after it remain; what ended streams left is settled by it (E6). */
+function acknowledge(row: ProxyRow, event: LedgerEvent & { type: "acked" }): void {
+  row.lastContactAt = event.at;
+  row.heard = true;
+  const found = find(row, event);
+  if (found === undefined) return;
+  const { slot, line, entry } = found;
+  line.entries = line.entries.filter((candidate) => candidate.seq >= event.seq);
+  for (const other of slot.lines) if (other.ended !== undefined && other.ended.seq < event.seq) other.superseded = true;
+  dropSettledLines(slot, event.at);
+  if ((slot.acked?.seq ?? -1) < event.seq) slot.acked = { version: entry.content.version, seq: event.seq };
+  if ("roots" in entry.content) slot.answered = { stream: event.stream, roots: entry.content.roots };
+  const refused = slot.refusal?.version;
+  if (!line.entries.some((later) => later.seq > event.seq && later.content.version === refused))
+    slot.refusal = undefined;
+}
+
+function dropSettledLines(slot: Slot, now: number): void {
+  slot.lines = slot.lines.filter(
+    (line) => line.ended === undefined || !line.superseded || (line.overlapped && now < line.ended.at + OVERLAP_MS),
+  );
+}
+
+/** NACK(C): C stays, because Envoy stores it and uses it as soon as its companion is replaced (finding 7). */
+function refuse(row: ProxyRow, event: LedgerEvent & { type: "nacked" }): void {
+  row.lastContactAt = event.at;
+  const found = find(row, event);
+  if (found === undefined) return;
+  const { slot, entry } = found;
+  const { content } = entry;
+  const attempts = slot.refusal?.version === content.version ? slot.refusal.attempts + 1 : 1;
+  const pause = Math.min(RETRY_MIN_MS * 2 ** (attempts - 1), RETRY_MAX_MS);
+  slot.refusal = { version: content.version, at: event.at, attempts, retryAt: event.at + pause };
+  if ("roots" in content) slot.answered = { stream: event.stream, roots: content.roots };
+  row.error = {
+    answering: event.name,
+    message: event.message,
+    at: event.at,
+    names: [...new Set([...row.sentSinceSynced, event.name])],
+  };
+}
+
+function end(ledger: Ledger, row: ProxyRow, event: LedgerEvent & { type: "ended" }): void {
+  const stream = row.streams.get(event.stream);
+  if (stream === undefined) return;
+  row.streams.delete(event.stream);
+  row.lastContactAt = event.at;
+  for (const name of stream.names) {
+    const slot = row.slots.get(slotKey(stream.consumer, name));
+    if (slot !== undefined) slot.lastAskedAt = event.at;
+  }
+  for (const slot of row.slots.values()) {
+    if (slot.answered?.stream === event.stream) slot.answered = undefined;
+    for (const line of slot.lines) {
+      if (line.stream === event.stream) line.ended = { at: event.at, seq: ledger.seq };
+    }
+    slot.lines = slot.lines.filter((line) => line.ended === undefined || line.entries.length > 0);
+  }
+}
+
+/** What only time settles: overlapped orphans (E6), and names that a present proxy no longer asks for (E13). */
+function forgetOldThings(row: ProxyRow, now: number): void {
+  for (const [key, slot] of row.slots) {
+    dropSettledLines(slot, now);
+    const streams = [...row.streams.values()].filter((stream) => stream.consumer === slot.consumer);
+    const asked = streams.some((stream) => stream.names.has(slot.name));
+    const since = Math.max(slot.lastAskedAt, row.presentSince);
+    if (streams.length > 0 && !asked && now >= since + UNASKED_MS) row.slots.delete(key);
+  }
+}

@@ -1,0 +1,39 @@
+/** Names that a proxy may ask for (xds-requirements.md section 6). All resolve to the proxy's own identity. */
+
+import type { SecretKind } from "./content.ts";
+import type { ServiceIdentity } from "./identity.ts";
+
+export type ResolvedName =
+  | {
+      readonly kind: SecretKind /** `ns/service`, for a bundle that carries SAN matchers. */;
+      readonly service?: string;
+    }
+  /** Not ours to give, whether it exists or not; the wire does not tell the two apart (R38). */
+  | { readonly kind: "none"; readonly forbidden: boolean };
+
+const OWN_LEAF = "default";
+const PLAIN_BUNDLES = new Set(["root-cert-for-mtls-inbound", "ROOTCA", "ALL"]);
+const OUTBOUND = "root-cert-for-mtls-outbound:";
+
+/**
+ * `trustDomains`: those in force. The spellings of OSM, SPIRE and Istio are accepted, to the byte: no normalisation, so
+ * that no second spelling can lead to another identity.
+ */
+export function resolveSecretName(
+  name: string,
+  identity: ServiceIdentity,
+  trustDomains: readonly string[],
+): ResolvedName {
+  const { namespace, serviceAccount } = identity;
+  if (name === OWN_LEAF || name === `service-cert:${namespace}/${serviceAccount}`) return { kind: "leaf" };
+  if (PLAIN_BUNDLES.has(name)) return { kind: "bundle" };
+  if (name.startsWith(OUTBOUND)) return { kind: "bundle", service: name.slice(OUTBOUND.length) };
+  if (name === "tls_sds") return { kind: "xdsLeaf" };
+  if (name === "validation_context_sds") return { kind: "xdsBundle" };
+  for (const domain of trustDomains) {
+    if (name === `spiffe://${domain}`) return { kind: "bundle" };
+    if (name === `spiffe://${domain}/${serviceAccount}/${namespace}`) return { kind: "leaf" };
+    if (name === `spiffe://${domain}/ns/${namespace}/sa/${serviceAccount}`) return { kind: "leaf" };
+  }
+  return { kind: "none", forbidden: name.startsWith("service-cert:") || name.startsWith("spiffe://") };
+}

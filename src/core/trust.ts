@@ -1,0 +1,99 @@
+/** The trust in force: who signs, who validates, on the mesh and on the xDS connection. */
+
+import type { SanForm } from "./identity.ts";
+import type { MeshRoot } from "./mesh-root.ts";
+
+/**
+ * A root as proxies see it: one CA certificate together with the SAN form that its leaves carry. The same CA under
+ * another trust domain is another root, because a peer's SAN matchers have to change before its leaves may.
+ */
+export type RootId = string;
+
+export type TrustedRoot = {
+  readonly id: RootId;
+  /** Name of the MRC that brought it. */
+  readonly name: string;
+  /** SHA-256 of the CA certificate's DER, 64 hex digits. */
+  readonly fingerprint: string;
+  readonly serial: string;
+  readonly form: SanForm;
+  readonly certificatePem: string;
+  /** Milliseconds since the epoch. */
+  readonly notBefore: number;
+  readonly notAfter: number;
+};
+
+export function rootId(fingerprint: string, form: SanForm): RootId {
+  return `${fingerprint}/${form.trustDomain}${form.spiffe ? "/spiffe" : ""}`;
+}
+
+/**
+ * What the mesh runs by now, decided and durable before any proxy sees it.
+ * Invariants: `signer` is in `mesh`; `mesh` and `xdsServer` are in `xds`; every id has its entry in `roots`;
+ * `generation` rises with every change and never goes back (E1).
+ */
+export type TrustInForce = {
+  readonly generation: number;
+  readonly signer: RootId;
+  /** Roots in the mesh's trust bundle, in the order in which they joined. */
+  readonly mesh: readonly RootId[];
+  /** Roots that the xDS port accepts clients under, and that `validation_context_sds` holds (C5). */
+  readonly xds: readonly RootId[];
+  /** Root of the xDS server's own certificate. */
+  readonly xdsServer: RootId;
+  readonly roots: Readonly<Record<RootId, TrustedRoot>>;
+};
+
+/** What the roles ask for: a pure function of the MRCs (the table in design.md section 1). */
+export type DesiredTrust = {
+  readonly validators: readonly TrustedRoot[];
+  /** Active roots, the preferred signer first: the older by creation time, then by name. */
+  readonly signers: readonly TrustedRoot[];
+};
+
+export function desiredTrust(roots: readonly MeshRoot[], loaded: ReadonlyMap<string, TrustedRoot>): DesiredTrust {
+  const inUse = roots
+    .filter((root) => root.role !== "inactive")
+    .toSorted((a, b) => a.createdAt - b.createdAt || (a.name < b.name ? -1 : 1));
+  const known = (list: MeshRoot[]) => list.flatMap((root) => loaded.get(root.name) ?? []);
+  return { validators: known(inUse), signers: known(inUse.filter((root) => root.role === "active")) };
+}
+
+/** With two active roots the incumbent keeps signing: swapping by list order, as OSM does, flaps. */
+export function desiredSigner(desired: DesiredTrust, incumbent: RootId | undefined): TrustedRoot | undefined {
+  return desired.signers.find((root) => root.id === incumbent) ?? desired.signers[0];
+}
+
+/** The first trust of a mesh: nothing is connected yet, so nothing is gated. */
+export function initialTrust(desired: DesiredTrust): TrustInForce | undefined {
+  const signer = desired.signers[0];
+  if (signer === undefined) return undefined;
+  const ids = desired.validators.map((root) => root.id);
+  return withRoots(
+    { generation: 1, signer: signer.id, mesh: ids, xds: ids, xdsServer: signer.id, roots: {} },
+    desired.validators,
+  );
+}
+
+/** Adds root records, and forgets those that nothing refers to any more. */
+export function withRoots(trust: TrustInForce, added: readonly TrustedRoot[]): TrustInForce {
+  const used = new Set([...trust.xds, ...trust.mesh, trust.signer, trust.xdsServer]);
+  const records = [...Object.values(trust.roots), ...added].filter((root) => used.has(root.id));
+  return { ...trust, roots: Object.fromEntries(records.map((root) => [root.id, root])) };
+}
+
+export function rootOf(trust: TrustInForce, id: RootId): TrustedRoot {
+  const root = trust.roots[id];
+  if (root === undefined) throw new Error(`invariant: no record of root ${id}`);
+  return root;
+}
+
+/** More than one SAN form is in force while a rotation changes the trust domain or the SPIFFE setting. */
+export function sanForms(trust: TrustInForce): SanForm[] {
+  const forms = new Map(
+    trust.mesh
+      .map((id) => rootOf(trust, id).form)
+      .map((form) => [JSON.stringify([form.trustDomain, form.spiffe]), form]),
+  );
+  return [...forms.values()];
+}
