@@ -88,3 +88,21 @@ export type SecretStore = {
 
 /** Label on secrets that meshroot made itself, and so may delete. */
 export const MANAGED_BY = { key: "app.kubernetes.io/managed-by", value: "meshroot" } as const;
+
+/** What is written down before it is acted on (E7). Values are opaque to the store. */
+export type StateStore = {
+  loadTrust(): Promise<unknown | undefined>;
+  /** Durable when it resolves. */
+  saveTrust(value: object): Promise<void>;
+  loadRows(): Promise<Map<string, unknown>>;
+  /** Durable when it resolves; calls made at the same time share one write. `null` removes a row. */
+  writeRows(rows: readonly { readonly key: string; readonly value: unknown }[]): Promise<void>;
+};
+
+/** The part of a logger that the controller uses; pino fits. */
+export type Log = {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+};

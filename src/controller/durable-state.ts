@@ -1,0 +1,86 @@
+/** The two durable documents of the controller: the trust in force, and the ledger's rows. */
+
+import { MeshrootError } from "../core/errors.ts";
+import { emptyLedger, type Ledger, type ProxyId } from "../core/ledger.ts";
+import { type DurableRow, fromDurable, toDurable } from "../core/ledger-rows.ts";
+import type { ProviderSpec } from "../core/mesh-root.ts";
+import type { TrustInForce } from "../core/trust.ts";
+import type { StateStore } from "./ports.ts";
+
+const FORMAT = 1;
+
+export type TrustDocument = {
+  readonly format: typeof FORMAT;
+  readonly trust: TrustInForce;
+  /** MRCs whose authority was loaded, by name: what to destroy once one of them is deleted. */
+  readonly authorities: Readonly<Record<string, ProviderSpec>>;
+};
+
+export async function loadTrust(store: StateStore): Promise<TrustDocument | undefined> {
+  const value = (await store.loadTrust()) as TrustDocument | undefined;
+  if (value === undefined) return undefined;
+  if (value.format !== FORMAT || typeof value.trust?.generation !== "number") {
+    throw new MeshrootError(
+      "MR2004",
+      `the stored trust has format ${String(value.format)}, this version reads ${FORMAT}`,
+      "run the meshroot version that wrote it, or restore the state folder from a backup; nothing was changed",
+    );
+  }
+  return value;
+}
+
+export function saveTrust(
+  store: StateStore,
+  trust: TrustInForce,
+  authorities: ReadonlyMap<string, ProviderSpec>,
+): Promise<void> {
+  const document: TrustDocument = { format: FORMAT, trust, authorities: Object.fromEntries(authorities) };
+  return store.saveTrust(document);
+}
+
+export async function loadLedger(store: StateStore, now: number): Promise<Ledger> {
+  const rows = (await store.loadRows()) as Map<ProxyId, DurableRow>;
+  return rows.size === 0 ? emptyLedger() : fromDurable(rows, now);
+}
+
+/**
+ * Writes changed rows in groups: what changes while a write is under way goes out with the next one. Each row is encoded
+ * as it stands when its group is written, so a row that changes often costs no more than its group.
+ */
+export class RowWriter {
+  readonly #store: StateStore;
+  readonly #ledger: Ledger;
+  #dirty = new Set<ProxyId>();
+  #next: Promise<void> | undefined;
+  #current: Promise<void> = Promise.resolve();
+
+  constructor(store: StateStore, ledger: Ledger) {
+    this.#store = store;
+    this.#ledger = ledger;
+  }
+
+  /** Resolves when the row, as it is now or later, is durable. */
+  write(proxy: ProxyId): Promise<void> {
+    this.#dirty.add(proxy);
+    this.#next ??= this.#current.catch(() => undefined).then(() => this.#flush());
+    return this.#next;
+  }
+
+  /** Resolves when nothing is being written any more. */
+  async settled(): Promise<void> {
+    while (this.#next !== undefined) await this.#next.catch(() => undefined);
+    await this.#current.catch(() => undefined);
+  }
+
+  #flush(): Promise<void> {
+    const proxies = this.#dirty;
+    this.#dirty = new Set();
+    this.#next = undefined;
+    const rows = [...proxies].map((key) => {
+      const row = this.#ledger.proxies.get(key);
+      return { key, value: row === undefined ? null : toDurable(row) };
+    });
+    this.#current = this.#store.writeRows(rows);
+    return this.#current;
+  }
+}

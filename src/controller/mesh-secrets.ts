@@ -1,0 +1,161 @@
+/**
+ * Which secret a proxy should get now, under which version, and whether it may be sent (evidence.md E1, E5, E10). The
+ * xDS layer asks; what it then sends is recorded here before it is written.
+ */
+
+import { createHash } from "node:crypto";
+import type { Content, SecretKind } from "../core/content.ts";
+import { type ProxyIdentity, principalOf, type ServiceIdentity } from "../core/identity.ts";
+import { type Consumer, type ProxyRow, slotKey } from "../core/ledger.ts";
+import { needsProof, presentedRoots, readyForLeaf } from "../core/ledger-queries.ts";
+import { resolveSecretName } from "../core/secret-names.ts";
+import { type RootId, rootOf, sanForms, type TrustInForce } from "../core/trust.ts";
+import type { Leaf, LeafIssuer, LeafKind } from "./leaf-issuer.ts";
+import type { Clock, Log } from "./ports.ts";
+import type { RotationController } from "./rotation-controller.ts";
+
+/** `ns/service` -> the identities behind it. */
+export type Services = ReadonlyMap<string, readonly ServiceIdentity[]>;
+
+export type San = { readonly type: "DNS" | "URI"; readonly value: string };
+
+export type Material =
+  | { readonly kind: "leaf"; readonly content: Content; readonly leaf: Leaf }
+  | {
+      readonly kind: "bundle";
+      readonly content: Content;
+      readonly caPem: string;
+      readonly sans: readonly San[] | undefined;
+    };
+
+/** As the xDS layer asks for it: a version to send, `later`, or `absent`. */
+export type SecretOffer = { readonly version: string; readonly again: boolean } | "later" | "absent";
+
+type Bundle = Extract<Material, { kind: "bundle" }>;
+
+export class MeshSecrets {
+  readonly #controller: RotationController;
+  readonly #issuer: LeafIssuer;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  #services: Services = new Map();
+  #bundles = new Map<string, Bundle>();
+  #bundlesOf: TrustInForce | undefined;
+  #needed: { at: number; seq: number; trust: TrustInForce; roots: RootId[] } | undefined;
+
+  constructor(deps: { controller: RotationController; issuer: LeafIssuer; clock: Clock; log: Log }) {
+    this.#controller = deps.controller;
+    this.#issuer = deps.issuer;
+    this.#clock = deps.clock;
+    this.#log = deps.log;
+    deps.controller.setWanted((proxy, name, consumer) => this.#wanted(proxy, name, consumer));
+  }
+
+  setServices(services: Services): void {
+    this.#services = services;
+    this.#bundlesOf = undefined;
+    this.#controller.replan();
+  }
+
+  offer(proxy: ProxyIdentity, consumer: Consumer, name: string): SecretOffer {
+    const row = this.#controller.ledger.proxies.get(proxy.uuid);
+    const resolved = this.#resolve(name, proxy);
+    if (row === undefined) return "later";
+    if (resolved.kind === "none") return "absent";
+    const version = this.#version(proxy, resolved.kind, resolved.service);
+    if (version === "absent" || version === "later") return version;
+    if (resolved.kind === "leaf" && !readyForLeaf(row, this.#neededRoots())) return "later";
+    const slot = row.slots.get(slotKey(consumer, name));
+    const refusal = slot?.refusal?.version === version ? slot.refusal : undefined;
+    if (refusal !== undefined && this.#clock.now() < refusal.retryAt) return "later";
+    return { version, again: refusal !== undefined || (slot !== undefined && needsProof(slot)) };
+  }
+
+  /** The material of a version that was just offered, and so is still at hand in this turn of the event loop. */
+  material(proxy: ProxyIdentity, name: string, version: string): Material {
+    const resolved = this.#resolve(name, proxy);
+    if (resolved.kind === "leaf" || resolved.kind === "xdsLeaf") {
+      const leaf = this.#issuer.byVersion(resolved.kind, proxy.uuid, version);
+      if (leaf !== undefined) return { kind: "leaf", content: contentOf(resolved.kind, leaf), leaf };
+    }
+    if (resolved.kind === "bundle" || resolved.kind === "xdsBundle") {
+      const bundle = this.#bundle(resolved.kind, resolved.service);
+      if (bundle?.content.version === version) return bundle;
+    }
+    throw new Error(`invariant: ${name} is not offered in version ${version}`);
+  }
+
+  /** A name that this proxy may not have: said once by the caller, for the audit (R38). */
+  isForbidden(proxy: ProxyIdentity, name: string): boolean {
+    const resolved = this.#resolve(name, proxy);
+    return resolved.kind === "none" && resolved.forbidden;
+  }
+
+  #resolve(name: string, proxy: ProxyIdentity) {
+    const domains = sanForms(this.#controller.trust).map((form) => form.trustDomain);
+    return resolveSecretName(name, proxy, domains);
+  }
+
+  #version(proxy: ProxyIdentity, kind: SecretKind, service: string | undefined): string | "later" | "absent" {
+    if (kind === "leaf" || kind === "xdsLeaf") {
+      return this.#issuer.current(kind, proxy, this.#controller.trust.signer)?.fingerprint ?? "later";
+    }
+    return this.#bundle(kind, service)?.content.version ?? "absent";
+  }
+
+  #wanted(uuid: string, name: string, consumer: Consumer): string | undefined {
+    const row: ProxyRow | undefined = this.#controller.ledger.proxies.get(uuid);
+    if (row === undefined || consumer !== "envoy") return undefined;
+    const resolved = this.#resolve(name, row.identity);
+    if (resolved.kind === "none") return undefined;
+    const version = this.#version(row.identity, resolved.kind, resolved.service);
+    return version === "absent" ? undefined : version;
+  }
+
+  /** Roots that a leaf's new holder has to trust first (E10): the signer's, and what others present. */
+  #neededRoots(): RootId[] {
+    const { ledger, trust } = this.#controller;
+    const now = this.#clock.now();
+    const cached = this.#needed;
+    if (cached !== undefined && cached.seq === ledger.seq && cached.trust === trust && now < cached.at + 1_000)
+      return cached.roots;
+    const presented = presentedRoots(ledger, now);
+    const roots = trust.mesh.filter((id) => id === trust.signer || presented.has(id));
+    this.#needed = { at: now, seq: ledger.seq, trust, roots };
+    return roots;
+  }
+
+  #bundle(kind: "bundle" | "xdsBundle", service: string | undefined): Bundle | undefined {
+    const { trust } = this.#controller;
+    if (this.#bundlesOf !== trust) {
+      this.#bundlesOf = trust;
+      this.#bundles = new Map();
+    }
+    const key = `${kind} ${service ?? ""}`;
+    const cached = this.#bundles.get(key);
+    if (cached !== undefined) return cached;
+    const behind = service === undefined ? undefined : this.#services.get(service);
+    if (service !== undefined && behind === undefined) return undefined;
+    const roots = kind === "bundle" ? trust.mesh : trust.xds;
+    const sans = behind && sanMatchers(trust, behind);
+    const caPem = [...new Set(roots.map((id) => rootOf(trust, id).certificatePem))].join("");
+    const hash = createHash("sha256")
+      .update(JSON.stringify([roots, sans ?? null]))
+      .digest("hex");
+    const version = `${trust.generation}-${hash.slice(0, 12)}`;
+    const bundle: Bundle = { kind: "bundle", content: { kind, version, roots }, caPem, sans };
+    this.#bundles.set(key, bundle);
+    this.#log.debug({ component: "secrets", version, service }, "trust bundle made");
+    return bundle;
+  }
+}
+
+/** Every identity in every SAN form in force, so that both forms match while a rotation changes it. */
+function sanMatchers(trust: TrustInForce, identities: readonly ServiceIdentity[]): San[] {
+  const sans = sanForms(trust).flatMap((form) => identities.map((identity) => principalOf(identity, form)));
+  return sans.toSorted((a, b) => (a.type + a.value < b.type + b.value ? -1 : 1));
+}
+
+function contentOf(kind: LeafKind, leaf: Leaf): Content {
+  return { kind, version: leaf.fingerprint, root: leaf.root, notAfter: leaf.notAfter };
+}

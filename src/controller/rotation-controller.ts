@@ -1,0 +1,313 @@
+/**
+ * The one loop: something happened -> the ledger knows -> plan -> persist -> publish. All decisions are made in core; this
+ * class gives them the time, makes them durable, and tells the streams.
+ */
+
+import { MeshrootError, type Problem } from "../core/errors.ts";
+import type { GateSettings } from "../core/gates.ts";
+import type { Hold } from "../core/holds.ts";
+import { type Ledger, type LedgerEvent, record } from "../core/ledger.ts";
+import { syncState } from "../core/ledger-queries.ts";
+import type { MeshRoot, ProviderSpec } from "../core/mesh-root.ts";
+import { checkSet } from "../core/mesh-root-rules.ts";
+import { type GateClock, type Plan, planRotation, wakeAt } from "../core/rotation-plan.ts";
+import { desiredTrust, initialTrust, type RootId, type TrustInForce } from "../core/trust.ts";
+import type { Authorities } from "./authorities.ts";
+import { loadLedger, loadTrust, RowWriter, saveTrust } from "./durable-state.ts";
+import type { Clock, Log, StateStore } from "./ports.ts";
+
+export type ControllerDeps = {
+  readonly clock: Clock;
+  readonly state: StateStore;
+  readonly authorities: Authorities;
+  readonly settings: GateSettings & { readonly namespace: string };
+  readonly log: Log;
+};
+
+/** The roots as a store hands them over: always the complete list, with what could not be read. */
+export type RootList = { readonly roots: readonly MeshRoot[]; readonly problems: readonly Problem[] };
+
+/** How often time alone is looked at (leaf renewal, absences); gates with a known time wake earlier. */
+const TICK_MS = 1_000;
+
+export class RotationController {
+  readonly ledger: Ledger;
+  readonly #deps: ControllerDeps;
+  readonly #rows: RowWriter;
+  readonly #recoveringSince: number | undefined;
+  readonly #listeners = new Set<() => void>();
+  #trust: TrustInForce;
+  #specs: Map<string, ProviderSpec>;
+  #roots: RootList;
+  #holds: readonly Hold[] = [];
+  #gates: GateClock = {};
+  #wanted: (proxy: string, name: string, consumer: "envoy" | "agent") => string | undefined = () => undefined;
+  #running = false;
+  #again = false;
+  #stopped = false;
+  #cancelWake: () => void = () => undefined;
+
+  private constructor(
+    deps: ControllerDeps,
+    ledger: Ledger,
+    trust: TrustInForce,
+    specs: Map<string, ProviderSpec>,
+    roots: RootList,
+    restarted: boolean,
+  ) {
+    this.#deps = deps;
+    this.ledger = ledger;
+    this.#rows = new RowWriter(deps.state, ledger);
+    this.#trust = trust;
+    this.#specs = specs;
+    this.#roots = roots;
+    this.#recoveringSince = restarted ? deps.clock.now() : undefined;
+  }
+
+  /**
+   * Reads back what is durable, or puts the first trust in force. Throws MR1007 when a new mesh has no active root, and
+   * what its provider throws when that root's authority can't be had; a mesh that has run before starts whatever became
+   * of its roots, and says what is wrong.
+   */
+  static async start(deps: ControllerDeps, roots: RootList): Promise<RotationController> {
+    const stored = await loadTrust(deps.state);
+    const ledger = await loadLedger(deps.state, deps.clock.now());
+    await deps.authorities.load(roots.roots, stored === undefined);
+    const specs = new Map(Object.entries(stored?.authorities ?? {}));
+    if (stored !== undefined) return new RotationController(deps, ledger, stored.trust, specs, roots, true).#begin();
+    const trust = initialTrust(desiredTrust(roots.roots, deps.authorities.trusted));
+    const problem = checkSet(roots.roots, deps.settings.namespace) ?? roots.problems[0];
+    if (problem !== undefined || trust === undefined) {
+      throw problem === undefined
+        ? new MeshrootError("MR1007", "no active root can sign", "give one MeshRootCertificate the role active")
+        : MeshrootError.from(problem);
+    }
+    const controller = new RotationController(deps, ledger, trust, specs, roots, false);
+    controller.#rememberSpecs();
+    await saveTrust(deps.state, trust, controller.#specs);
+    return controller.#begin();
+  }
+
+  /** The trust in force: durable, and so free to be published. */
+  get trust(): TrustInForce {
+    return this.#trust;
+  }
+
+  get holds(): readonly Hold[] {
+    return this.#holds;
+  }
+
+  get roots(): RootList {
+    return this.#roots;
+  }
+
+  /** Until when a restart keeps the gates shut at the latest; undefined on the first start. */
+  get recoveringSince(): number | undefined {
+    return this.#recoveringSince;
+  }
+
+  /** Tells the controller which version each name should be at (E12). */
+  setWanted(wanted: (proxy: string, name: string, consumer: "envoy" | "agent") => string | undefined): void {
+    this.#wanted = wanted;
+  }
+
+  /** Called after every change of trust, holds or roots, and on every tick. Returns the way to end it. */
+  subscribe(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  setRoots(roots: RootList): void {
+    this.#roots = roots;
+    this.replan();
+  }
+
+  /** Records an event and returns its sequence number. The caller need not wait unless it is a send: see `durable`. */
+  observe(event: LedgerEvent): number {
+    const seq = record(this.ledger, event);
+    if (event.type !== "tick" && event.type !== "asked" && event.type !== "sent") {
+      this.#rows
+        .write(event.proxy)
+        .catch((error) =>
+          this.#deps.log.error({ component: "store", err: error }, "a ledger row could not be written"),
+        );
+    }
+    this.replan();
+    return seq;
+  }
+
+  /** Resolves when the proxy's row, as it is now, is on disk. A send may be written only then (E7). */
+  durable(proxy: string): Promise<void> {
+    return this.#rows.write(proxy);
+  }
+
+  replan(): void {
+    if (this.#running || this.#stopped) {
+      this.#again = true;
+      return;
+    }
+    this.#running = true;
+    // One turn later, so that the events of this turn are planned for together.
+    setImmediate(() => {
+      this.#run().catch((error) =>
+        this.#deps.log.error({ component: "rotation", err: error }, "planning failed; the trust in force stays"),
+      );
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#cancelWake();
+    await this.#rows.settled();
+  }
+
+  #begin(): this {
+    this.replan();
+    return this;
+  }
+
+  async #run(): Promise<void> {
+    try {
+      let changed = true;
+      while (changed && !this.#stopped) {
+        this.#again = false;
+        await this.#deps.authorities.load(this.#roots.roots, false);
+        changed = await this.#advance();
+      }
+    } finally {
+      this.#running = false;
+      this.#wake();
+      for (const listener of this.#listeners) listener();
+      if (this.#again) this.replan();
+    }
+  }
+
+  /** One plan, and one change at most. True when another plan may find another change. */
+  async #advance(): Promise<boolean> {
+    const { clock, log, settings, state } = this.#deps;
+    const now = clock.now();
+    record(this.ledger, { type: "tick", at: now });
+    this.#noteSynced();
+    const plan = this.#plan(now);
+    this.#gates = plan.gates;
+    this.#reportHolds(plan.holds);
+    this.#holds = plan.holds;
+    const remembered = this.#rememberSpecs();
+    if (plan.change === undefined) {
+      if (remembered) await saveTrust(state, this.#trust, this.#specs);
+      await this.#destroyDeleted(now);
+      return false;
+    }
+    const { kind, root, forced } = plan.change;
+    await saveTrust(state, plan.trust, this.#specs);
+    this.#trust = plan.trust;
+    const fields = {
+      component: "rotation",
+      change: kind,
+      root,
+      generation: plan.trust.generation,
+      settleMs: settings.settleMs,
+    };
+    if (forced === undefined) log.info(fields, CHANGE_WORDS[kind](root));
+    else log.warn({ ...fields, forced }, `${CHANGE_WORDS[kind](root)}: FORCED past the gates: ${forced}`);
+    for (const listener of this.#listeners) listener();
+    return true;
+  }
+
+  #plan(now: number): Plan {
+    const { authorities, settings } = this.#deps;
+    const { roots, problems } = this.#roots;
+    const desired = desiredTrust(roots, authorities.trusted);
+    const unavailable = roots
+      .filter((root) => root.role !== "inactive")
+      .flatMap((root) => authorities.problems.get(root.name) ?? []);
+    const signers = desired.signers.filter(
+      (root) => root.id === this.#trust.signer || authorities.canSign(root.id, now),
+    );
+    return planRotation({
+      trust: this.#trust,
+      desired: { ...desired, signers },
+      problem:
+        checkSet(roots, settings.namespace) ??
+        authorities.changedUnderneath(roots, this.#specs) ??
+        unavailable[0] ??
+        (roots.length === 0 ? problems[0] : undefined),
+      ledger: this.ledger,
+      now,
+      settings,
+      recoveringSince: this.#recoveringSince,
+      gates: this.#gates,
+      override: roots.find((root) => root.role !== "inactive" && root.forceUnsafe !== undefined)?.forceUnsafe,
+    });
+  }
+
+  #noteSynced(): void {
+    for (const [proxy, row] of this.ledger.proxies) {
+      if (row.sentSinceSynced.size === 0 && row.error === undefined) continue;
+      const state = syncState(row, (name, consumer) => this.#wanted(proxy, name, consumer));
+      if (state !== "SYNCED") continue;
+      if (row.error !== undefined)
+        this.#deps.log.info({ component: "rotation", proxy }, `proxy ${proxy} has accepted its secrets again`);
+      this.observe({ type: "synced", proxy });
+    }
+  }
+
+  #reportHolds(holds: readonly Hold[]): void {
+    const known = new Set(this.#holds.map((hold) => hold.gate + hold.reason + hold.message));
+    for (const hold of holds) {
+      if (known.has(hold.gate + hold.reason + hold.message)) continue;
+      const { waitingFor, ...fields } = hold;
+      const log =
+        hold.reason === "RolesNotAllowed" || hold.reason === "Refused" ? this.#deps.log.warn : this.#deps.log.info;
+      log.call(
+        this.#deps.log,
+        { component: "rotation", ...fields, proxies: waitingFor.length },
+        `held: ${hold.wants}: ${hold.message}`,
+      );
+    }
+  }
+
+  #rememberSpecs(): boolean {
+    let changed = false;
+    for (const root of this.#roots.roots) {
+      if (this.#specs.has(root.name) || !this.#deps.authorities.trusted.has(root.name)) continue;
+      this.#specs.set(root.name, root.provider);
+      changed = true;
+    }
+    return changed;
+  }
+
+  /** Deleting an MRC destroys its CA's key, unless that root still signs (C5). */
+  async #destroyDeleted(now: number): Promise<void> {
+    const { authorities, log, state } = this.#deps;
+    const inUse: RootId = this.#trust.signer;
+    const destroyed = await authorities.destroyDeleted(
+      this.#roots.roots,
+      this.#specs,
+      this.#trust.roots[inUse]?.name,
+      now,
+    );
+    for (const name of destroyed) {
+      this.#specs.delete(name);
+      log.info({ component: "rotation", root: name }, `root ${name} was deleted: its key is destroyed`);
+    }
+    if (destroyed.length > 0) await saveTrust(state, this.#trust, this.#specs);
+  }
+
+  #wake(): void {
+    this.#cancelWake();
+    if (this.#stopped) return;
+    const now = this.#deps.clock.now();
+    const plan = { trust: this.#trust, holds: this.#holds, gates: this.#gates };
+    const at = Math.min(wakeAt(plan, now) ?? now + TICK_MS, now + TICK_MS);
+    this.#cancelWake = this.#deps.clock.after(Math.max(1, at - now), () => this.replan());
+  }
+}
+
+const CHANGE_WORDS = {
+  trust: (root: string) => `trust grows: the mesh now validates with ${root} too`,
+  signer: (root: string) => `the signer moves: leaves are now issued under ${root}`,
+  distrust: (root: string) => `trust shrinks: ${root} leaves the mesh's bundle`,
+  xdsServer: (root: string) => `the xDS server's own certificate moves under ${root}`,
+  xdsDistrust: (root: string) => `xDS clients under ${root} are no longer accepted`,
+} as const;
