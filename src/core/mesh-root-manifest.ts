@@ -1,0 +1,61 @@
+/** The other direction of mesh-root-parse.ts: a root as the manifest that OSM and kubectl know. */
+
+import {
+  FORCE_UNSAFE_ANNOTATION,
+  MESH_ROOT_API_VERSION,
+  MESH_ROOT_KIND,
+  type MeshRoot,
+  type ProviderSpec,
+} from "./mesh-root.ts";
+
+export type MeshRootManifest = {
+  readonly apiVersion: typeof MESH_ROOT_API_VERSION;
+  readonly kind: typeof MESH_ROOT_KIND;
+  readonly metadata: {
+    readonly annotations?: Readonly<Record<string, string>>;
+    readonly creationTimestamp: string;
+    readonly name: string;
+    readonly namespace: string;
+  };
+  readonly spec: Readonly<Record<string, unknown>>;
+};
+
+/** The manifest of a root; `parseMeshRoot` reads it back (creation time to the second, as Kubernetes keeps it). */
+export function meshRootManifest(root: MeshRoot): MeshRootManifest {
+  return {
+    apiVersion: MESH_ROOT_API_VERSION,
+    kind: MESH_ROOT_KIND,
+    metadata: {
+      ...(root.forceUnsafe === undefined ? {} : { annotations: { [FORCE_UNSAFE_ANNOTATION]: root.forceUnsafe } }),
+      creationTimestamp: kubernetesTime(root.createdAt),
+      name: root.name,
+      namespace: root.namespace,
+    },
+    spec: {
+      role: root.role,
+      provider: providerManifest(root.provider),
+      spiffeEnabled: root.spiffeEnabled,
+      trustDomain: root.trustDomain,
+    },
+  };
+}
+
+/** RFC 3339 in UTC without fractions, the form of `metadata.creationTimestamp`. `ms` since the epoch. */
+export function kubernetesTime(ms: number): string {
+  return new Date(ms).toISOString().replace(/\.\d{3}Z$/, "Z");
+}
+
+function providerManifest(provider: ProviderSpec): Record<string, unknown> {
+  switch (provider.kind) {
+    case "tresor":
+      return { tresor: { ca: { secretRef: provider.secretRef } } };
+    case "vault": {
+      const { host, port, protocol, role, tokenSecretKeyRef } = provider;
+      return { vault: { host, port, protocol, role, token: { secretKeyRef: tokenSecretKeyRef } } };
+    }
+    case "certManager": {
+      const { issuerName, issuerKind, issuerGroup } = provider;
+      return { certManager: { issuerName, issuerKind, issuerGroup } };
+    }
+  }
+}
