@@ -41,7 +41,7 @@ export class MeshSecrets {
   #services: Services = new Map();
   #bundles = new Map<string, Bundle>();
   #bundlesOf: TrustInForce | undefined;
-  #needed: { at: number; seq: number; trust: TrustInForce; roots: RootId[] } | undefined;
+  #needed: { at: number; trust: TrustInForce; roots: RootId[] } | undefined;
 
   constructor(deps: { controller: RotationController; issuer: LeafIssuer; clock: Clock; log: Log }) {
     this.#controller = deps.controller;
@@ -117,11 +117,11 @@ export class MeshSecrets {
     const { ledger, trust } = this.#controller;
     const now = this.#clock.now();
     const cached = this.#needed;
-    if (cached !== undefined && cached.seq === ledger.seq && cached.trust === trust && now < cached.at + 1_000)
-      return cached.roots;
+    // What is newly presented is always under the signer, so only departures can be missed, which is the safe side.
+    if (cached !== undefined && cached.trust === trust && now < cached.at + 1_000) return cached.roots;
     const presented = presentedRoots(ledger, now);
     const roots = trust.mesh.filter((id) => id === trust.signer || presented.has(id));
-    this.#needed = { at: now, seq: ledger.seq, trust, roots };
+    this.#needed = { at: now, trust, roots };
     return roots;
   }
 

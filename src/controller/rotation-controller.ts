@@ -35,7 +35,7 @@ export class RotationController {
   readonly #deps: ControllerDeps;
   readonly #rows: RowWriter;
   readonly #recoveringSince: number | undefined;
-  readonly #listeners = new Set<() => void>();
+  readonly #listeners = new Set<(what: "trust" | "plan") => void>();
   #trust: TrustInForce;
   #specs: Map<string, ProviderSpec>;
   #roots: RootList;
@@ -111,8 +111,8 @@ export class RotationController {
     this.#wanted = wanted;
   }
 
-  /** Called after every change of trust, holds or roots, and on every tick. Returns the way to end it. */
-  subscribe(listener: () => void): () => void {
+  /** Called after every change of the trust in force, and after every plan. Returns the way to end it. */
+  subscribe(listener: (what: "trust" | "plan") => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
@@ -177,7 +177,7 @@ export class RotationController {
     } finally {
       this.#running = false;
       this.#wake();
-      for (const listener of this.#listeners) listener();
+      for (const listener of this.#listeners) listener("plan");
       if (this.#again) this.replan();
     }
   }
@@ -210,7 +210,7 @@ export class RotationController {
     };
     if (forced === undefined) log.info(fields, CHANGE_WORDS[kind](root));
     else log.warn({ ...fields, forced }, `${CHANGE_WORDS[kind](root)}: FORCED past the gates: ${forced}`);
-    for (const listener of this.#listeners) listener();
+    for (const listener of this.#listeners) listener("trust");
     return true;
   }
 

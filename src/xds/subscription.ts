@@ -67,6 +67,9 @@ export type Request = {
   readonly initialVersions?: ReadonlyMap<string, string>;
 };
 
+/** How many older responses are remembered for a verdict that comes late (R17). */
+const LATE_VERDICTS = 8;
+
 export type Input = Request | { readonly type: "changed" } | { readonly type: "overdue" };
 
 export type Output =
@@ -130,17 +133,14 @@ function settle(
   message: string | undefined,
   outputs: Output[],
 ): Subscription {
-  const log = new Map(state.log);
-  // Only the latest response can still matter for E3 and E4; a superseded one waits for its own late verdict (R17).
-  if (verdict === "superseded" || sent.nonce === state.latestNonce) log.set(sent.nonce, { ...sent, verdict });
-  else log.delete(sent.nonce);
-  for (const [nonce, old] of log)
-    if (nonce !== state.latestNonce && old.verdict !== "superseded" && nonce !== sent.nonce && !lastOf(state, old))
-      log.delete(nonce);
   outputs.push({ type: "verdict", sent, verdict, ...(message === undefined ? {} : { message }) });
+  const log = new Map(state.log).set(sent.nonce, { ...sent, verdict });
+  const old = [...log.values()].slice(0, -LATE_VERDICTS);
+  for (const response of old) {
+    if (response.nonce !== state.latestNonce && !lastOf(state, response)) log.delete(response.nonce);
+  }
   const { inFlight, ...rest } = state;
-  const stillWaiting = inFlight !== undefined && inFlight.nonce !== sent.nonce;
-  return { ...rest, log, ...(stillWaiting ? { inFlight } : {}) };
+  return inFlight === undefined || inFlight.nonce === sent.nonce ? { ...rest, log } : { ...rest, log, inFlight };
 }
 
 /** This response is the last one that its name got on this stream. */

@@ -1,0 +1,117 @@
+/** The xDS server: TLS front, gRPC services, streams. Generic in what it serves; identities come from certificates. */
+
+import { randomBytes } from "node:crypto";
+import { type ConnectionInjector, Server, ServerCredentials, type ServerDuplexStream, status } from "@grpc/grpc-js";
+import { aggregatedDiscoveryService, secretDiscoveryService } from "./proto.ts";
+import { SECRET_TYPE_URL } from "./secret-codec.ts";
+import type { ResourceSource, XdsClient } from "./source.ts";
+import { type StreamEvent, XdsStream } from "./stream.ts";
+import { type FrontCredentials, type FrontDeps, TlsFront } from "./tls-front.ts";
+
+type Call = ServerDuplexStream<Buffer, Buffer>;
+
+export type XdsServerDeps<Identity> = {
+  readonly credentials: FrontCredentials;
+  /** Identity of the client behind this certificate (DER); throws MR4001. Asked at every handshake and every stream. */
+  readonly identify: (certificate: Buffer) => Identity;
+  readonly sources: readonly ResourceSource<Identity>[];
+  readonly refused: FrontDeps["refused"];
+  readonly onNode: (client: XdsClient<Identity>) => void;
+  readonly onEvent: (event: StreamEvent) => void;
+  readonly now: () => number;
+};
+
+const SWEEP_MS = 1_000;
+/** A vanished peer is noticed within the sum of both (R74). */
+const KEEPALIVE = { "grpc.keepalive_time_ms": 30_000, "grpc.keepalive_timeout_ms": 10_000 };
+
+export class XdsServer<Identity> {
+  readonly #deps: XdsServerDeps<Identity>;
+  readonly #sources: ReadonlyMap<string, ResourceSource<Identity>>;
+  readonly #grpc: Server;
+  readonly #injector: ConnectionInjector;
+  readonly #front: TlsFront;
+  readonly #streams = new Set<XdsStream<Identity>>();
+  /** Nonces begin with it, so that none of an earlier process can match (R11). */
+  readonly #process = randomBytes(6).toString("hex");
+  #opened = 0;
+  #draining = false;
+  #sweeper: NodeJS.Timeout | undefined;
+
+  constructor(deps: XdsServerDeps<Identity>) {
+    this.#deps = deps;
+    this.#sources = new Map(deps.sources.map((source) => [source.typeUrl, source]));
+    this.#grpc = new Server({ ...KEEPALIVE, "grpc.max_concurrent_streams": 1_000 });
+    this.#grpc.addService(secretDiscoveryService, {
+      StreamSecrets: (call: Call) => this.#open(call, "sotw", SECRET_TYPE_URL),
+      DeltaSecrets: (call: Call) => this.#open(call, "delta", SECRET_TYPE_URL),
+    });
+    this.#grpc.addService(aggregatedDiscoveryService, {
+      StreamAggregatedResources: (call: Call) => this.#open(call, "sotw", undefined),
+      DeltaAggregatedResources: (call: Call) => this.#open(call, "delta", undefined),
+    });
+    this.#injector = this.#grpc.createConnectionInjector(ServerCredentials.createInsecure());
+    this.#front = new TlsFront({
+      credentials: deps.credentials,
+      accept: (socket) => this.#injector.injectConnection(socket),
+      check: (certificate) => void deps.identify(certificate),
+      refused: deps.refused,
+    });
+  }
+
+  /** Returns the port. Throws MR5003 when the address is taken. */
+  async listen(host: string, port: number): Promise<number> {
+    const bound = await this.#front.listen(host, port);
+    this.#sweeper = setInterval(() => {
+      for (const stream of this.#streams) stream.sweep();
+    }, SWEEP_MS);
+    this.#sweeper.unref();
+    return bound;
+  }
+
+  get streams(): number {
+    return this.#streams.size;
+  }
+
+  setCredentials(credentials: FrontCredentials): void {
+    this.#front.setCredentials(credentials);
+  }
+
+  /** Ends every stream with OK, then closes the port. */
+  async close(): Promise<void> {
+    this.#draining = true;
+    clearInterval(this.#sweeper);
+    for (const stream of [...this.#streams]) stream.end();
+    await new Promise((resolve) => setTimeout(resolve, this.#opened === 0 ? 0 : 50));
+    this.#injector.destroy();
+    await this.#front.close();
+    this.#grpc.forceShutdown();
+  }
+
+  #open(call: Call, variant: "sotw" | "delta", serviceType: string | undefined): void {
+    const refuse = (code: number, details: string) => void call.emit("error", Object.assign(new Error(details), { code, details }));
+    if (this.#draining) return refuse(status.UNAVAILABLE, "the server is shutting down");
+    const certificate = call.getAuthContext().sslPeerCertificate?.raw;
+    if (certificate === undefined) return refuse(status.UNAUTHENTICATED, "a client certificate is required");
+    let identity: Identity;
+    try {
+      identity = this.#deps.identify(certificate);
+    } catch (error) {
+      return refuse(status.UNAUTHENTICATED, (error as Error).message);
+    }
+    this.#opened += 1;
+    const stream: XdsStream<Identity> = new XdsStream<Identity>({
+      call,
+      variant,
+      serviceType,
+      sources: this.#sources,
+      identity,
+      streamId: `${this.#process}-${this.#opened}`,
+      now: this.#deps.now,
+      onNode: this.#deps.onNode,
+      onEvent: this.#deps.onEvent,
+      onEnd: () => void this.#streams.delete(stream),
+    });
+    this.#streams.add(stream);
+  }
+}

@@ -1,0 +1,105 @@
+/**
+ * TLS in front of gRPC. Node's own TLS server decides, and says by name whom it refuses and why; then the socket goes to
+ * grpc-js. Certificate and client CAs are exchanged while open streams go on.
+ */
+
+import { constants, createHash } from "node:crypto";
+import type { Socket } from "node:net";
+import { createServer, type Server, type TLSSocket } from "node:tls";
+import { MeshrootError } from "../core/errors.ts";
+
+export type FrontCredentials = {
+  readonly certificatePem: string;
+  readonly privateKeyPem: string;
+  /** Roots that clients may chain to, PEM. */
+  readonly clientCaPem: string;
+};
+
+export type FrontDeps = {
+  readonly credentials: FrontCredentials;
+  /** Takes over an accepted socket. */
+  readonly accept: (socket: TLSSocket) => void;
+  /** Throws MR4001 to refuse this client certificate. */
+  readonly check: (certificate: Buffer) => void;
+  readonly refused: (fields: { remote: string; reason: string; hint: string }) => void;
+};
+
+export class TlsFront {
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+
+  constructor(deps: FrontDeps) {
+    // rejectUnauthorized is off because Node would then drop a client without a word, neither to it nor to us.
+    this.#server = createServer({ ...options(deps.credentials), requestCert: true, rejectUnauthorized: false });
+    this.#server.on("connection", (socket: Socket) => {
+      this.#sockets.add(socket);
+      socket.on("close", () => this.#sockets.delete(socket));
+    });
+    this.#server.on("tlsClientError", (error, socket) => {
+      deps.refused({ remote: remoteOf(socket), reason: `TLS handshake failed: ${error.message}`, hint: "a client that does not trust this server has an old bundle in validation_context_sds" });
+    });
+    this.#server.on("secureConnection", (socket) => {
+      socket.on("error", () => socket.destroy());
+      const refuse = (reason: string, hint: string) => {
+        deps.refused({ remote: remoteOf(socket), reason, hint });
+        socket.destroy();
+      };
+      const certificate = socket.getPeerCertificate().raw as Buffer | undefined;
+      if (certificate === undefined) return refuse("the client sent no certificate", "give Envoy the files that `meshroot proxy bootstrap` wrote");
+      try {
+        deps.check(certificate);
+      } catch (error) {
+        return refuse((error as Error).message, error instanceof MeshrootError ? error.hint : "");
+      }
+      if (!socket.authorized) return refuse(`client certificate refused: ${String(socket.authorizationError)}`, "write a new bootstrap for this proxy");
+      if (socket.alpnProtocol !== "h2") return refuse("the client does not speak HTTP/2 (ALPN h2)", "set alpn_protocols: [h2]");
+      deps.accept(socket);
+    });
+  }
+
+  /** Throws MR5003 when the address is taken. Returns the port. */
+  listen(host: string, port: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#server.once("error", (error: NodeJS.ErrnoException) => {
+        reject(error.code === "EADDRINUSE" ? new MeshrootError("MR5003", `xDS address ${host}:${port} is in use`, "stop the other process, or choose another --xds-port") : error);
+      });
+      this.#server.listen(port, host, () => {
+        const address = this.#server.address();
+        resolve(typeof address === "object" && address !== null ? address.port : port);
+      });
+    });
+  }
+
+  /** New handshakes use these; connections that stand go on. */
+  setCredentials(credentials: FrontCredentials): void {
+    this.#server.setSecureContext(options(credentials));
+  }
+
+  /** Closes the port and every connection. */
+  close(): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    return new Promise((resolve) => this.#server.close(() => resolve()));
+  }
+}
+
+/**
+ * No tickets, and a session id context that changes with the trusted roots: a resumed session would skip the check of the
+ * client's certificate against the roots in force (F25).
+ */
+function options(credentials: FrontCredentials) {
+  const context = createHash("sha256").update(credentials.clientCaPem).digest("hex").slice(0, 32);
+  return {
+    cert: credentials.certificatePem,
+    key: credentials.privateKeyPem,
+    ca: credentials.clientCaPem,
+    ALPNProtocols: ["h2"],
+    minVersion: "TLSv1.2",
+    secureOptions: constants.SSL_OP_NO_TICKET,
+    sessionIdContext: context,
+  } as const;
+}
+
+function remoteOf(socket: Socket): string {
+  return `${socket.remoteAddress ?? "?"}:${socket.remotePort ?? "?"}`;
+}
+
