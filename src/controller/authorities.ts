@@ -1,6 +1,7 @@
 /** The certificate authorities behind the MRCs: loaded once each, asked for leaves, destroyed with their MRC. */
 
 import { MeshrootError, type Problem } from "../core/errors.ts";
+import type { SanForm } from "../core/identity.ts";
 import type { MeshRoot, ProviderSpec } from "../core/mesh-root.ts";
 import { type RootId, rootId, type TrustedRoot } from "../core/trust.ts";
 import type { CertificateAuthority, CertificateProvider, Clock, Log } from "./ports.ts";
@@ -86,14 +87,20 @@ export class Authorities {
   /** Throws MR3004 when this root's key is not here (any more). */
   authority(root: RootId): CertificateAuthority {
     const authority = this.#byRoot.get(root);
-    if (authority === undefined) {
-      throw new MeshrootError(
-        "MR3004",
-        "the key of the signing root is not available",
-        "restore its secret, or rotate to another root",
-      );
-    }
+    if (authority === undefined) throw this.#unavailable();
     return authority;
+  }
+
+  /** The SAN form that leaves of this root carry. Throws as `authority` does. */
+  formOf(root: RootId): SanForm {
+    const found = [...this.trusted.values()].find((candidate) => candidate.id === root);
+    if (found === undefined) throw this.#unavailable();
+    return found.form;
+  }
+
+  #unavailable(): MeshrootError {
+    const hint = "restore its secret, or rotate to another root";
+    return new MeshrootError("MR3004", "the key of the signing root is not available", hint);
   }
 
   /** A file edited by hand may change what must not change once a root was used: MR1005. */

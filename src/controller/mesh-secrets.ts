@@ -48,7 +48,7 @@ export class MeshSecrets {
     this.#issuer = deps.issuer;
     this.#clock = deps.clock;
     this.#log = deps.log;
-    deps.controller.setWanted((proxy, name, consumer) => this.#wanted(proxy, name, consumer));
+    deps.controller.setWanted((proxy, name, consumer) => this.wanted(proxy, name, consumer));
   }
 
   setServices(services: Services): void {
@@ -103,7 +103,8 @@ export class MeshSecrets {
     return this.#bundle(kind, service)?.content.version ?? "absent";
   }
 
-  #wanted(uuid: string, name: string, consumer: Consumer): string | undefined {
+  /** The version that a name of this proxy should be at, whether or not it may be sent yet; undefined: not deliverable (E12). */
+  wanted(uuid: string, name: string, consumer: Consumer): string | undefined {
     const row: ProxyRow | undefined = this.#controller.ledger.proxies.get(uuid);
     if (row === undefined || consumer !== "envoy") return undefined;
     const resolved = this.#resolve(name, row.identity);

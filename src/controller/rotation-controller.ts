@@ -3,15 +3,15 @@
  * class gives them the time, makes them durable, and tells the streams.
  */
 
-import { MeshrootError, type Problem } from "../core/errors.ts";
+import { MeshrootError } from "../core/errors.ts";
 import type { GateSettings } from "../core/gates.ts";
 import type { Hold } from "../core/holds.ts";
 import { type Ledger, type LedgerEvent, record } from "../core/ledger.ts";
 import { syncState } from "../core/ledger-queries.ts";
-import type { MeshRoot, ProviderSpec } from "../core/mesh-root.ts";
+import type { ProviderSpec, RootListing } from "../core/mesh-root.ts";
 import { checkSet } from "../core/mesh-root-rules.ts";
 import { type GateClock, type Plan, planRotation, wakeAt } from "../core/rotation-plan.ts";
-import { desiredTrust, initialTrust, type RootId, type TrustInForce } from "../core/trust.ts";
+import { desiredTrust, initialTrust, type RootId, type TrustedRoot, type TrustInForce } from "../core/trust.ts";
 import type { Authorities } from "./authorities.ts";
 import { loadLedger, loadTrust, RowWriter, saveTrust } from "./durable-state.ts";
 import type { Clock, Log, StateStore } from "./ports.ts";
@@ -24,9 +24,6 @@ export type ControllerDeps = {
   readonly log: Log;
 };
 
-/** The roots as a store hands them over: always the complete list, with what could not be read. */
-export type RootList = { readonly roots: readonly MeshRoot[]; readonly problems: readonly Problem[] };
-
 /** How often time alone is looked at (leaf renewal, absences); gates with a known time wake earlier. */
 const TICK_MS = 1_000;
 
@@ -38,7 +35,7 @@ export class RotationController {
   readonly #listeners = new Set<(what: "trust" | "plan") => void>();
   #trust: TrustInForce;
   #specs: Map<string, ProviderSpec>;
-  #roots: RootList;
+  #roots: RootListing;
   #holds: readonly Hold[] = [];
   #gates: GateClock = {};
   #wanted: (proxy: string, name: string, consumer: "envoy" | "agent") => string | undefined = () => undefined;
@@ -52,7 +49,7 @@ export class RotationController {
     ledger: Ledger,
     trust: TrustInForce,
     specs: Map<string, ProviderSpec>,
-    roots: RootList,
+    roots: RootListing,
     restarted: boolean,
   ) {
     this.#deps = deps;
@@ -69,14 +66,14 @@ export class RotationController {
    * what its provider throws when that root's authority can't be had; a mesh that has run before starts whatever became
    * of its roots, and says what is wrong.
    */
-  static async start(deps: ControllerDeps, roots: RootList): Promise<RotationController> {
+  static async start(deps: ControllerDeps, roots: RootListing): Promise<RotationController> {
     const stored = await loadTrust(deps.state);
     const ledger = await loadLedger(deps.state, deps.clock.now());
     await deps.authorities.load(roots.roots, stored === undefined);
     const specs = new Map(Object.entries(stored?.authorities ?? {}));
     if (stored !== undefined) return new RotationController(deps, ledger, stored.trust, specs, roots, true).#begin();
     const trust = initialTrust(desiredTrust(roots.roots, deps.authorities.trusted));
-    const problem = checkSet(roots.roots, deps.settings.namespace) ?? roots.problems[0];
+    const problem = checkSet(roots.roots, deps.settings.namespace) ?? roots.problems[0]?.problem;
     if (problem !== undefined || trust === undefined) {
       throw problem === undefined
         ? new MeshrootError("MR1007", "no active root can sign", "give one MeshRootCertificate the role active")
@@ -97,8 +94,13 @@ export class RotationController {
     return this.#holds;
   }
 
-  get roots(): RootList {
+  get roots(): RootListing {
     return this.#roots;
+  }
+
+  /** Roots whose authority is loaded, by name of their MRC. */
+  get loadedRoots(): ReadonlyMap<string, TrustedRoot> {
+    return this.#deps.authorities.trusted;
   }
 
   /** Until when a restart keeps the gates shut at the latest; undefined on the first start. */
@@ -117,7 +119,7 @@ export class RotationController {
     return () => this.#listeners.delete(listener);
   }
 
-  setRoots(roots: RootList): void {
+  setRoots(roots: RootListing): void {
     this.#roots = roots;
     this.replan();
   }
@@ -231,7 +233,7 @@ export class RotationController {
         checkSet(roots, settings.namespace) ??
         authorities.changedUnderneath(roots, this.#specs) ??
         unavailable[0] ??
-        (roots.length === 0 ? problems[0] : undefined),
+        (roots.length === 0 ? problems[0]?.problem : undefined),
       ledger: this.ledger,
       now,
       settings,

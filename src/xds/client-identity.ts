@@ -2,10 +2,14 @@
 
 import { X509Certificate } from "node:crypto";
 import { MeshrootError } from "../core/errors.ts";
-import { parseProxyUri, type ProxyIdentity } from "../core/identity.ts";
+import { type ProxyIdentity, parseProxyUri } from "../core/identity.ts";
 import { type RootId, rootOf, type TrustInForce } from "../core/trust.ts";
 
-export type ClientIdentity = { readonly proxy: ProxyIdentity; /** The root that its certificate chains to. */ readonly root: RootId; readonly notAfter: number };
+export type ClientIdentity = {
+  readonly proxy: ProxyIdentity /** The root that its certificate chains to. */;
+  readonly root: RootId;
+  readonly notAfter: number;
+};
 
 /**
  * Reads the identity from a client certificate (DER). Throws MR4001, with what to do, when the certificate does not chain
@@ -18,14 +22,27 @@ export function identifyClient(der: Buffer, trust: TrustInForce, now: number): C
   const uris = uriSans(certificate.subjectAltName ?? "");
   const proxy = uris.length === 1 ? parseProxyUri(uris[0] ?? "") : undefined;
   if (proxy === undefined) {
-    throw refused("the certificate is no xDS certificate of meshroot: it needs exactly one URI SAN meshroot://…", "give Envoy the files that `meshroot proxy bootstrap` wrote");
+    throw refused(
+      "the certificate is no xDS certificate of meshroot: it needs exactly one URI SAN meshroot://…",
+      "give Envoy the files that `meshroot proxy bootstrap` wrote",
+    );
   }
   const who = `${proxy.serviceAccount}.${proxy.namespace} (${proxy.uuid})`;
-  if (now >= notAfter) throw refused(`the xDS certificate of ${who} expired at ${certificate.validTo}`, "write a new one with `meshroot proxy bootstrap`");
-  if (now < certificate.validFromDate.getTime()) throw refused(`the xDS certificate of ${who} is valid from ${certificate.validFrom} only`, "check the clocks of both machines");
+  if (now >= notAfter)
+    throw refused(
+      `the xDS certificate of ${who} expired at ${certificate.validTo}`,
+      "write a new one with `meshroot proxy bootstrap`",
+    );
+  if (now < certificate.validFromDate.getTime())
+    throw refused(
+      `the xDS certificate of ${who} is valid from ${certificate.validFrom} only`,
+      "check the clocks of both machines",
+    );
   const root = trust.xds.find((id) => {
     const issuer = new X509Certificate(rootOf(trust, id).certificatePem);
-    return certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey) && now < issuer.validToDate.getTime();
+    return (
+      certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey) && now < issuer.validToDate.getTime()
+    );
   });
   if (root === undefined) {
     throw refused(
@@ -34,7 +51,8 @@ export function identifyClient(der: Buffer, trust: TrustInForce, now: number): C
     );
   }
   const domains = trust.xds.map((id) => rootOf(trust, id).form.trustDomain);
-  if (!domains.includes(proxy.trustDomain)) throw refused(`trust domain ${proxy.trustDomain} of ${who} is not in force`, "write a new bootstrap for it");
+  if (!domains.includes(proxy.trustDomain))
+    throw refused(`trust domain ${proxy.trustDomain} of ${who} is not in force`, "write a new bootstrap for it");
   return { proxy, root, notAfter };
 }
 

@@ -6,9 +6,10 @@ import type { Clock, Log } from "../controller/ports.ts";
 import type { RotationController } from "../controller/rotation-controller.ts";
 import type { Consumer } from "../core/ledger.ts";
 import type { ClientIdentity } from "./client-identity.ts";
-import { encodeTlsCertificate, encodeValidationContext, SECRET_TYPE_URL } from "./secret-codec.ts";
+import { SECRET_TYPE_URL, type SecretWriter, tlsCertificateWriter, validationContextWriter } from "./secret-codec.ts";
 import type { ResourceSession, ResourceSource, XdsClient } from "./source.ts";
 import type { Bytes } from "./subscription.ts";
+import type { AnyResource } from "./wire.ts";
 
 /** What `meshroot proxy agent` calls itself in `node.user_agent_name`. */
 const AGENT_NAME = "meshroot-agent";
@@ -24,19 +25,22 @@ export class SecretSource implements ResourceSource<ClientIdentity> {
   readonly typeUrl = SECRET_TYPE_URL;
   readonly #deps: SecretSourceDeps;
   readonly #sessions = new Map<string, Set<() => void>>();
-  /** Plain encodings of bundles, shared by all proxies: one per name and version. */
-  readonly #plain = new Map<string, Buffer>();
+  /** Writers of bundles, shared by all proxies: a bundle's bytes are made once per version. */
+  #bundles = new Map<string, SecretWriter>();
 
   constructor(deps: SecretSourceDeps) {
     this.#deps = deps;
     deps.controller.subscribe((what) => {
-      if (what === "trust") this.changed();
+      if (what !== "trust") return;
+      this.#bundles = new Map();
+      this.changed();
     });
   }
 
   /** Tells the streams of one proxy, or of all, that an offer may have changed. */
   changed(proxy?: string): void {
-    const sets = proxy === undefined ? [...this.#sessions.values()] : [this.#sessions.get(proxy) ?? new Set<() => void>()];
+    const sets =
+      proxy === undefined ? [...this.#sessions.values()] : [this.#sessions.get(proxy) ?? new Set<() => void>()];
     for (const set of sets) for (const changed of [...set]) changed();
   }
 
@@ -58,14 +62,24 @@ export class SecretSource implements ResourceSource<ClientIdentity> {
         for (const name of names) {
           if (warned.has(name) || !secrets.isForbidden(proxy, name)) continue;
           warned.add(name);
-          log.warn({ component: "audit", proxy: proxy.uuid, name }, "a proxy asked for a secret that is not its own; it was not answered");
+          log.warn(
+            { component: "audit", proxy: proxy.uuid, name },
+            "a proxy asked for a secret that is not its own; it was not answered",
+          );
         }
       },
       offer: (name) => secrets.offer(proxy, consumer, name),
       sending: (nonce, name, version, bytes) => {
         const material = secrets.material(proxy, name, version);
         const matchers = material.kind === "bundle" && material.sans !== undefined;
-        const seq = controller.observe({ type: "sent", ...base, name, matchers, content: material.content, at: clock.now() });
+        const seq = controller.observe({
+          type: "sent",
+          ...base,
+          name,
+          matchers,
+          content: material.content,
+          at: clock.now(),
+        });
         seqs.set(nonce, seq);
         return { any: this.#encode(name, material, bytes), recorded: controller.durable(proxy.uuid) };
       },
@@ -75,7 +89,17 @@ export class SecretSource implements ResourceSource<ClientIdentity> {
         if (verdict !== "superseded") seqs.delete(nonce);
         if (verdict === "acked") controller.observe({ type: "acked", ...base, name, seq, at: clock.now() });
         if (verdict === "nacked") {
-          log.warn({ component: "xds", proxy: proxy.uuid, identity: `${proxy.serviceAccount}.${proxy.namespace}`, name, version, envoy: message }, "NACK: the proxy refused its secrets");
+          log.warn(
+            {
+              component: "xds",
+              proxy: proxy.uuid,
+              identity: `${proxy.serviceAccount}.${proxy.namespace}`,
+              name,
+              version,
+              envoy: message,
+            },
+            "NACK: the proxy refused its secrets",
+          );
           controller.observe({ type: "nacked", ...base, name, seq, message: message ?? "", at: clock.now() });
         }
         // Another stream of this proxy may have waited for this answer (E5, E10).
@@ -89,21 +113,19 @@ export class SecretSource implements ResourceSource<ClientIdentity> {
     };
   }
 
-  #encode(name: string, material: Material, bytes: Bytes): Buffer {
+  #encode(name: string, material: Material, bytes: Bytes): AnyResource {
     // E2: random and not numbered, because numbers repeat after a crash.
     const comment = bytes === "unique" ? `meshroot ${randomBytes(8).toString("hex")}` : undefined;
-    const unique = comment === undefined ? {} : { comment };
-    if (material.kind === "leaf") {
-      const { chainPem, privateKeyPem } = material.leaf;
-      return encodeTlsCertificate({ name, chainPem, privateKeyPem, ...unique });
-    }
-    const sans = material.sans === undefined ? {} : { sans: material.sans };
-    const make = () => encodeValidationContext({ name, trustedCaPem: material.caPem, ...sans, ...unique });
-    if (bytes === "unique") return make();
-    const key = `${name} ${material.content.version}`;
-    const cached = this.#plain.get(key) ?? make();
-    if (this.#plain.size > 1_000) this.#plain.clear();
-    this.#plain.set(key, cached);
-    return cached;
+    return this.#writer(material)(name, comment);
+  }
+
+  #writer(material: Material): SecretWriter {
+    if (material.kind === "leaf") return tlsCertificateWriter(material.leaf);
+    const { content, caPem, sans } = material;
+    const known = this.#bundles.get(content.version);
+    if (known !== undefined) return known;
+    const writer = validationContextWriter({ trustedCaPem: caPem, ...(sans === undefined ? {} : { sans }) });
+    this.#bundles.set(content.version, writer);
+    return writer;
   }
 }

@@ -89,7 +89,8 @@ export class XdsServer<Identity> {
   }
 
   #open(call: Call, variant: "sotw" | "delta", serviceType: string | undefined): void {
-    const refuse = (code: number, details: string) => void call.emit("error", Object.assign(new Error(details), { code, details }));
+    const refuse = (code: number, details: string) =>
+      void call.emit("error", Object.assign(new Error(details), { code, details }));
     if (this.#draining) return refuse(status.UNAVAILABLE, "the server is shutting down");
     const certificate = call.getAuthContext().sslPeerCertificate?.raw;
     if (certificate === undefined) return refuse(status.UNAUTHENTICATED, "a client certificate is required");

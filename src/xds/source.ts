@@ -1,6 +1,7 @@
 /** What the xDS layer serves: resources of one type, behind one interface. The layer knows nothing of their meaning. */
 
 import type { Bytes, Offer, Verdict } from "./subscription.ts";
+import type { AnyResource } from "./wire.ts";
 
 /** Who is at the other end of a stream, as its transport proved it, with what it says about itself. */
 export type XdsClient<Identity> = {
@@ -21,7 +22,7 @@ export type ResourceSession = {
   offer(name: string): Offer;
   /**
    * This version goes out next. Called in the same turn of the event loop as the `offer` that it follows from, so that a
-   * source can record it as one step. Returns the encoded `google.protobuf.Any`; `recorded` resolves when it may be
+   * source can record it as one step. Returns the `google.protobuf.Any`; `recorded` resolves when it may be
    * written.
    */
   sending(
@@ -29,7 +30,7 @@ export type ResourceSession = {
     name: string,
     version: string,
     bytes: Bytes,
-  ): { readonly any: Buffer; readonly recorded: Promise<void> };
+  ): { readonly any: AnyResource; readonly recorded: Promise<void> };
   verdict(nonce: string, name: string, version: string, verdict: Verdict, message: string | undefined): void;
   close(): void;
 };

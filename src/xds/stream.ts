@@ -7,7 +7,7 @@ import type { ServerDuplexStream } from "@grpc/grpc-js";
 import { status } from "@grpc/grpc-js";
 import { MeshrootError } from "../core/errors.ts";
 import type { ResourceSession, ResourceSource, XdsClient } from "./source.ts";
-import { type Input, newSubscription, type Output, type Request, step, type Subscription } from "./subscription.ts";
+import { type Input, newSubscription, type Output, type Request, type Subscription, step } from "./subscription.ts";
 import { decodeDeltaRequest, decodeSotwRequest, encodeDeltaResponse, encodeSotwResponse, type Node } from "./wire.ts";
 
 type Call = ServerDuplexStream<Buffer, Buffer>;
@@ -27,7 +27,10 @@ export type StreamDeps<Identity> = {
   readonly onEnd: (client: XdsClient<Identity> | undefined) => void;
 };
 
-export type StreamEvent = { readonly type: "request" | "response" | "ack" | "nack" | "unknown" | "superseded" | "invalid"; readonly message?: string };
+export type StreamEvent = {
+  readonly type: "request" | "response" | "ack" | "nack" | "unknown" | "superseded" | "invalid";
+  readonly message?: string;
+};
 
 /** A response that stays unanswered this long is superseded by the newest content (R22). */
 const ANSWER_WITHIN_MS = 30_000;
@@ -61,7 +64,8 @@ export class XdsStream<Identity> {
   sweep(): void {
     const now = this.#deps.now();
     for (const [typeUrl, typed] of this.#types) {
-      const overdue = typed.subscription.inFlight !== undefined && now >= typed.subscription.inFlight.at + ANSWER_WITHIN_MS;
+      const overdue =
+        typed.subscription.inFlight !== undefined && now >= typed.subscription.inFlight.at + ANSWER_WITHIN_MS;
       this.#step(typeUrl, typed, { type: overdue && !typed.writing ? "overdue" : "changed" });
     }
   }
@@ -137,7 +141,11 @@ export class XdsStream<Identity> {
     if (this.#client === undefined) {
       if (!node?.id) throw invalid("missing node information");
       const { identity, streamId } = this.#deps;
-      this.#client = { identity, streamId, node: { id: node.id, cluster: node.cluster, userAgentName: node.userAgentName } };
+      this.#client = {
+        identity,
+        streamId,
+        node: { id: node.id, cluster: node.cluster, userAgentName: node.userAgentName },
+      };
       this.#deps.onNode(this.#client);
     } else if (node?.id && node.id !== this.#client.node.id) {
       throw invalid("node.id changed within a stream");
@@ -188,13 +196,25 @@ export class XdsStream<Identity> {
         this.#write(typed, recorded, () =>
           this.#deps.variant === "sotw"
             ? encodeSotwResponse({ typeUrl, versionInfo: version, nonce, resources: [any] })
-            : encodeDeltaResponse({ typeUrl, systemVersion: version, nonce, resources: [{ name, version, any }], removed: [] }),
+            : encodeDeltaResponse({
+                typeUrl,
+                systemVersion: version,
+                nonce,
+                resources: [{ name, version, any }],
+                removed: [],
+              }),
         );
         break;
       }
       case "remove":
         this.#write(typed, Promise.resolve(), () =>
-          encodeDeltaResponse({ typeUrl, systemVersion: "", nonce: output.nonce, resources: [], removed: output.names }),
+          encodeDeltaResponse({
+            typeUrl,
+            systemVersion: "",
+            nonce: output.nonce,
+            resources: [],
+            removed: output.names,
+          }),
         );
         break;
     }
@@ -211,7 +231,11 @@ export class XdsStream<Identity> {
           typed.writing = false;
         });
       },
-      () => this.#fail(status.UNAVAILABLE, new MeshrootError("MR2002", "the state could not be written", "see the server's log")),
+      () =>
+        this.#fail(
+          status.UNAVAILABLE,
+          new MeshrootError("MR2002", "the state could not be written", "see the server's log"),
+        ),
     );
   }
 }

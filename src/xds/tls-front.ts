@@ -36,7 +36,11 @@ export class TlsFront {
       socket.on("close", () => this.#sockets.delete(socket));
     });
     this.#server.on("tlsClientError", (error, socket) => {
-      deps.refused({ remote: remoteOf(socket), reason: `TLS handshake failed: ${error.message}`, hint: "a client that does not trust this server has an old bundle in validation_context_sds" });
+      deps.refused({
+        remote: remoteOf(socket),
+        reason: `TLS handshake failed: ${error.message}`,
+        hint: "a client that does not trust this server has an old bundle in validation_context_sds",
+      });
     });
     this.#server.on("secureConnection", (socket) => {
       socket.on("error", () => socket.destroy());
@@ -45,14 +49,20 @@ export class TlsFront {
         socket.destroy();
       };
       const certificate = socket.getPeerCertificate().raw as Buffer | undefined;
-      if (certificate === undefined) return refuse("the client sent no certificate", "give Envoy the files that `meshroot proxy bootstrap` wrote");
+      if (certificate === undefined)
+        return refuse("the client sent no certificate", "give Envoy the files that `meshroot proxy bootstrap` wrote");
       try {
         deps.check(certificate);
       } catch (error) {
         return refuse((error as Error).message, error instanceof MeshrootError ? error.hint : "");
       }
-      if (!socket.authorized) return refuse(`client certificate refused: ${String(socket.authorizationError)}`, "write a new bootstrap for this proxy");
-      if (socket.alpnProtocol !== "h2") return refuse("the client does not speak HTTP/2 (ALPN h2)", "set alpn_protocols: [h2]");
+      if (!socket.authorized)
+        return refuse(
+          `client certificate refused: ${String(socket.authorizationError)}`,
+          "write a new bootstrap for this proxy",
+        );
+      if (socket.alpnProtocol !== "h2")
+        return refuse("the client does not speak HTTP/2 (ALPN h2)", "set alpn_protocols: [h2]");
       deps.accept(socket);
     });
   }
@@ -61,7 +71,15 @@ export class TlsFront {
   listen(host: string, port: number): Promise<number> {
     return new Promise((resolve, reject) => {
       this.#server.once("error", (error: NodeJS.ErrnoException) => {
-        reject(error.code === "EADDRINUSE" ? new MeshrootError("MR5003", `xDS address ${host}:${port} is in use`, "stop the other process, or choose another --xds-port") : error);
+        reject(
+          error.code === "EADDRINUSE"
+            ? new MeshrootError(
+                "MR5003",
+                `xDS address ${host}:${port} is in use`,
+                "stop the other process, or choose another --xds-port",
+              )
+            : error,
+        );
       });
       this.#server.listen(port, host, () => {
         const address = this.#server.address();
@@ -102,4 +120,3 @@ function options(credentials: FrontCredentials) {
 function remoteOf(socket: Socket): string {
   return `${socket.remoteAddress ?? "?"}:${socket.remotePort ?? "?"}`;
 }
-

@@ -1,0 +1,45 @@
+/** grpc.health.v1 (Check, Watch, List) on a plaintext port of its own: Kubernetes' gRPC probes speak no TLS. */
+
+import { Server, ServerCredentials } from "@grpc/grpc-js";
+import { HealthImplementation } from "grpc-health-check";
+import { MeshrootError } from "../core/errors.ts";
+
+export const HEALTH_SERVICES = [
+  "",
+  "envoy.service.secret.v3.SecretDiscoveryService",
+  "envoy.service.discovery.v3.AggregatedDiscoveryService",
+] as const;
+
+export class HealthServer {
+  readonly #health = new HealthImplementation(
+    Object.fromEntries(HEALTH_SERVICES.map((name) => [name, "NOT_SERVING" as const])),
+  );
+  // A probe that connects anew each time leaks memory in grpc-js unless idle connections are ended (grpc-node #2975).
+  readonly #server = new Server({ "grpc.max_connection_idle_ms": 30_000 });
+
+  /** Returns the port. Throws MR5003 when the address can't be had. */
+  listen(host: string, port: number): Promise<number> {
+    this.#health.addToServer(this.#server);
+    return new Promise((resolve, reject) => {
+      this.#server.bindAsync(`${host}:${port}`, ServerCredentials.createInsecure(), (error, bound) => {
+        if (error === null) return resolve(bound);
+        reject(
+          new MeshrootError(
+            "MR5003",
+            `health address ${host}:${port} is in use`,
+            "stop the other process, or choose another --health-port",
+            error,
+          ),
+        );
+      });
+    });
+  }
+
+  setServing(serving: boolean): void {
+    for (const name of HEALTH_SERVICES) this.#health.setStatus(name, serving ? "SERVING" : "NOT_SERVING");
+  }
+
+  close(): void {
+    this.#server.forceShutdown();
+  }
+}

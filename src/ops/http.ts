@@ -1,0 +1,69 @@
+/** HTTP for machines: health, version, metrics. Answers nothing secret and changes nothing. */
+
+import { createServer, type Server } from "node:http";
+import { getRequestListener } from "@hono/node-server";
+import { Hono } from "hono";
+import { MeshrootError } from "../core/errors.ts";
+import type { Metrics } from "./metrics.ts";
+
+export type HttpDeps = {
+  readonly version: string;
+  readonly metrics: Metrics;
+  /** Refreshes the gauges before they are read. */
+  readonly collect: () => void;
+  /** Undefined when ready, else why not. */
+  readonly notReady: () => string | undefined;
+};
+
+export function httpApp(deps: HttpDeps): Hono {
+  const app = new Hono();
+  app.get("/health/alive", (context) => context.text("ok\n"));
+  app.get("/health/ready", (context) => {
+    const reason = deps.notReady();
+    return reason === undefined ? context.text("ok\n") : context.text(`${reason}\n`, 503);
+  });
+  app.get("/healthz", (context) => context.redirect("/health/alive"));
+  app.get("/version", (context) => context.json({ version: deps.version, node: process.versions.node }));
+  app.get("/metrics", async (context) => {
+    deps.collect();
+    return context.text(await deps.metrics.registry.metrics(), 200, {
+      "content-type": deps.metrics.registry.contentType,
+    });
+  });
+  app.notFound((context) => context.text("not found: try /health/ready, /health/alive, /version, /metrics\n", 404));
+  return app;
+}
+
+/** Serves an app on an address, or on a socket file. Throws MR5003 when it is taken. */
+export function serveHttp(
+  app: Hono,
+  where: { host: string; port: number } | { path: string },
+  flag: string,
+): Promise<{ server: Server; port: number }> {
+  const server = createServer(getRequestListener(app.fetch));
+  return new Promise((resolve, reject) => {
+    const name = "path" in where ? where.path : `${where.host}:${where.port}`;
+    server.once("error", (error: NodeJS.ErrnoException) => {
+      reject(
+        error.code === "EADDRINUSE"
+          ? new MeshrootError(
+              "MR5003",
+              `HTTP address ${name} is in use`,
+              `stop the other process, or choose another ${flag}`,
+            )
+          : error,
+      );
+    });
+    server.listen(where, () => {
+      const address = server.address();
+      resolve({ server, port: typeof address === "object" && address !== null ? address.port : 0 });
+    });
+  });
+}
+
+export function closeHttp(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    server.closeAllConnections();
+  });
+}

@@ -1,0 +1,36 @@
+/** Logging: pino JSON with OSM's keys, pretty on a terminal. Keys and tokens are cut out wherever they turn up. */
+
+import { type DestinationStream, type Logger, pino, stdTimeFunctions } from "pino";
+import pretty from "pino-pretty";
+
+export type LogOptions = {
+  readonly level: string;
+  readonly format: "auto" | "json" | "pretty";
+  readonly destination?: DestinationStream;
+};
+
+const SECRET_KEYS = ["privateKeyPem", "privateKey", "token", "key"];
+
+export function createLog({ level, format, destination }: LogOptions): Logger {
+  const options = {
+    level,
+    base: null,
+    messageKey: "message",
+    timestamp: stdTimeFunctions.isoTime,
+    formatters: { level: (label: string) => ({ level: label }) },
+    redact: { paths: SECRET_KEYS.flatMap((key) => [key, `*.${key}`]), censor: "[redacted]" },
+  };
+  const stderr = destination ?? pino.destination({ dest: 2, sync: true });
+  const isPretty = format === "pretty" || (format === "auto" && process.stderr.isTTY === true);
+  if (!isPretty) return pino(options, stderr);
+  const stream = pretty({
+    destination: stderr as never,
+    sync: true,
+    messageKey: "message",
+    translateTime: "HH:MM:ss.l",
+    ignore: "component",
+    singleLine: true,
+    colorize: process.env.NO_COLOR === undefined,
+  });
+  return pino(options, stream);
+}

@@ -1,0 +1,64 @@
+/**
+ * The operator's door to a running standalone server: HTTP on a socket file in the data directory, so that the file
+ * system's permissions decide who may use it. Role edits need no door: they are edits of the MRC files.
+ */
+
+import { createHash } from "node:crypto";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { Hono } from "hono";
+import { z } from "zod";
+import type { MeshStatus } from "../controller/status.ts";
+import { MeshrootError } from "../core/errors.ts";
+import type { BootstrapCredentials } from "./issuing.ts";
+
+/** sun_path holds 108 bytes; a longer path is replaced by one in the folder for temporary files. */
+const MAX_SOCKET_PATH = 100;
+
+export function adminSocketPath(dataDir: string): string {
+  const path = join(resolve(dataDir), "admin.sock");
+  if (Buffer.byteLength(path) <= MAX_SOCKET_PATH) return path;
+  return join(tmpdir(), `meshroot-${createHash("sha256").update(path).digest("hex").slice(0, 16)}.sock`);
+}
+
+export const bootstrapRequest = z.strictObject({
+  serviceAccount: z.string(),
+  namespace: z.string(),
+  kind: z.enum(["sidecar", "gateway"]),
+  uuid: z.string().optional(),
+});
+export type BootstrapRequest = z.infer<typeof bootstrapRequest>;
+
+export type BootstrapAnswer = BootstrapCredentials & { readonly xdsPort: number };
+
+export type AdminDeps = {
+  readonly version: string;
+  readonly status: () => MeshStatus;
+  readonly bootstrap: (request: BootstrapRequest) => Promise<BootstrapAnswer>;
+};
+
+export type ErrorAnswer = { readonly code: string; readonly message: string; readonly hint: string };
+
+export function adminApp(deps: AdminDeps): Hono {
+  const app = new Hono();
+  app.get("/v1/version", (context) => context.json({ version: deps.version }));
+  app.get("/v1/status", (context) => context.json(deps.status()));
+  app.post("/v1/bootstrap", async (context) => {
+    const parsed = bootstrapRequest.safeParse(await context.req.json());
+    if (!parsed.success)
+      throw new MeshrootError(
+        "MR5002",
+        z.prettifyError(parsed.error),
+        "use a client of the same version as the server",
+      );
+    return context.json(await deps.bootstrap(parsed.data));
+  });
+  app.onError((error, context) => {
+    const known = error instanceof MeshrootError;
+    const answer: ErrorAnswer = known
+      ? { code: error.code, message: error.message.slice(error.code.length + 1), hint: error.hint }
+      : { code: "MR5004", message: "internal error", hint: "see the server's log" };
+    return context.json(answer, known ? 400 : 500);
+  });
+  return app;
+}

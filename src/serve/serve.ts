@@ -1,0 +1,222 @@
+/** Standalone mode, put together: file store, controller, xDS, health, HTTP, admin socket. */
+
+import { rm } from "node:fs/promises";
+import type { Server } from "node:http";
+import type { Logger } from "pino";
+import type { Config } from "../config.ts";
+import { Authorities } from "../controller/authorities.ts";
+import { LeafIssuer } from "../controller/leaf-issuer.ts";
+import { MeshSecrets } from "../controller/mesh-secrets.ts";
+import type { Clock } from "../controller/ports.ts";
+import { RotationController } from "../controller/rotation-controller.ts";
+import { type MeshStatus, meshStatus } from "../controller/status.ts";
+import { rootOf } from "../core/trust.ts";
+import { HealthServer } from "../ops/health.ts";
+import { closeHttp, httpApp, serveHttp } from "../ops/http.ts";
+import { createMetrics } from "../ops/metrics.ts";
+import { createTresor } from "../providers/tresor.ts";
+import { openDataDir } from "../stores/files/data-dir.ts";
+import { rootFiles } from "../stores/files/root-files.ts";
+import { secretFiles } from "../stores/files/secret-files.ts";
+import { readServices, watchServices } from "../stores/files/services-file.ts";
+import { stateFiles } from "../stores/files/state-files.ts";
+import { type ClientIdentity, identifyClient } from "../xds/client-identity.ts";
+import { SecretSource } from "../xds/secret-source.ts";
+import { XdsServer } from "../xds/server.ts";
+import { adminApp, adminSocketPath } from "./admin-api.ts";
+import { collectMetrics } from "./collect-metrics.ts";
+import { firstRoot } from "./first-root.ts";
+import { Issuing, ServerCredentials } from "./issuing.ts";
+
+export type RunningServer = {
+  readonly xdsPort: number;
+  readonly httpPort: number;
+  readonly healthPort: number;
+  readonly dataDir: string;
+  status(): MeshStatus;
+  /** Ends streams with OK, gives back the lock. */
+  stop(): Promise<void>;
+};
+
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  after: (ms, callback) => {
+    const timer = setTimeout(callback, ms);
+    return () => clearTimeout(timer);
+  },
+};
+
+/** Starts everything, or throws one MeshrootError and leaves nothing running. */
+export async function serve(config: Config, log: Logger, version: string): Promise<RunningServer> {
+  const cleanups: (() => unknown)[] = [];
+  const stop = async () => {
+    for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+  };
+  try {
+    return await start(config, log, version, cleanups, stop);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function start(
+  config: Config,
+  log: Logger,
+  version: string,
+  cleanups: (() => unknown)[],
+  stop: () => Promise<void>,
+): Promise<RunningServer> {
+  const clock = systemClock;
+  const dataDir = await openDataDir(config.dataDir, { lock: true });
+  cleanups.push(() => dataDir.close());
+  const secretStore = secretFiles(dataDir.secrets);
+  const state = stateFiles(dataDir.state);
+  cleanups.push(() => state.close());
+  const files = rootFiles(dataDir.roots, config.namespace);
+  await firstRoot(files, state, config, clock, log);
+
+  const tresor = createTresor({
+    secrets: secretStore,
+    clock,
+    keyAlgorithm: config.rootKeyAlgorithm,
+    rootValidityMs: config.rootValidityMs,
+  });
+  const authorities = new Authorities({ providers: [tresor], clock, log });
+  const settings = {
+    settleMs: config.settleMs,
+    recoveryMs: config.recoveryWindowMs,
+    absentPolicy: config.absentPolicy,
+  };
+  const controller = await RotationController.start(
+    { clock, state, authorities, settings: { ...settings, namespace: config.namespace }, log },
+    await files.list(),
+  );
+  cleanups.push(() => controller.stop());
+
+  const metrics = createMetrics();
+  const issuing = new Issuing(authorities, clock, config);
+  let source: SecretSource | undefined;
+  const issuer = new LeafIssuer({
+    clock,
+    log,
+    make: async (kind, proxy, root) => {
+      const end = metrics.certificateIssueSeconds.startTimer();
+      try {
+        const leaf = await issuing.leaf(kind, proxy, root);
+        metrics.certificatesIssued.inc({ kind, result: "ok" });
+        return leaf;
+      } catch (error) {
+        metrics.certificatesIssued.inc({ kind, result: "error" });
+        throw error;
+      } finally {
+        end();
+      }
+    },
+    onIssued: (proxy) => source?.changed(proxy.uuid),
+  });
+  const secrets = new MeshSecrets({ controller, issuer, clock, log });
+  secrets.setServices((await readServices(dataDir.services)).services);
+  source = new SecretSource({ controller, secrets, clock, log });
+
+  const own = new ServerCredentials({ issuing, secrets: secretStore, namespace: config.namespace, clock });
+  const nodes = new Map<string, string>();
+  const xds = new XdsServer<ClientIdentity>({
+    credentials: (await own.for(controller.trust)).credentials,
+    identify: (certificate) => identifyClient(certificate, controller.trust, clock.now()),
+    sources: [source],
+    refused: (fields) => {
+      metrics.xdsRefused.inc();
+      log.warn({ component: "xds", ...fields }, `xDS client refused: ${fields.reason}`);
+    },
+    onNode: (client) => nodes.set(client.identity.proxy.uuid, client.node.id),
+    onEvent: (event) => metrics.xdsMessages.inc({ type: event.type }),
+    now: clock.now,
+  });
+  const xdsPort = await xds.listen(config.bind, config.xdsPort);
+  cleanups.push(() => xds.close());
+  keepCredentials(controller, own, xds, log);
+
+  const status = () =>
+    meshStatus({
+      controller,
+      absentPolicy: config.absentPolicy,
+      wanted: (proxy, name) => secrets.wanted(proxy, name, "envoy"),
+      nodeOf: (proxy) => nodes.get(proxy),
+      now: clock.now,
+    });
+  metrics.buildInfo.set({ version }, 1);
+  const app = httpApp({
+    version,
+    metrics,
+    collect: () => collectMetrics(metrics, status(), xds.streams),
+    notReady: () => undefined,
+  });
+  const http = await serveHttp(app, { host: config.bind, port: config.httpPort }, "--http-port");
+  cleanups.push(() => closeHttp(http.server));
+  const health = new HealthServer();
+  const healthPort = await health.listen(config.bind, config.healthPort);
+  cleanups.push(() => health.close());
+  cleanups.push(() => health.setServing(false));
+  health.setServing(true);
+
+  const admin = await openAdmin(dataDir.path, {
+    version,
+    status,
+    bootstrap: async (request) => ({ ...(await issuing.bootstrap(request, controller.trust)), xdsPort }),
+  });
+  cleanups.push(() => closeHttp(admin));
+
+  const rootWatch = await files.watch((list) => {
+    for (const { source: file, problem } of list.problems)
+      log.warn({ component: "store", file, code: problem.code, hint: problem.hint }, `${file}: ${problem.message}`);
+    controller.setRoots(list);
+  });
+  cleanups.push(() => rootWatch.close());
+  const serviceWatch = await watchServices(dataDir.services, ({ services, problems }) => {
+    for (const problem of problems)
+      log.warn({ component: "store", code: problem.code, hint: problem.hint }, problem.message);
+    secrets.setServices(services);
+  });
+  cleanups.push(() => serviceWatch.close());
+
+  const signer = rootOf(controller.trust, controller.trust.signer);
+  log.debug({ component: "serve", dataDir: dataDir.path, xdsPort, signer: signer.name }, "serving");
+  return { xdsPort, httpPort: http.port, healthPort, dataDir: dataDir.path, status, stop };
+}
+
+async function openAdmin(dataDir: string, deps: Parameters<typeof adminApp>[0]): Promise<Server> {
+  const path = adminSocketPath(dataDir);
+  // A socket file that a killed server left; the lock says that none runs now.
+  await rm(path, { force: true });
+  const { server } = await serveHttp(adminApp(deps), { path }, "--data-dir");
+  return server;
+}
+
+/** Our own certificate and the client CA follow the trust in force. */
+function keepCredentials(
+  controller: RotationController,
+  own: ServerCredentials,
+  xds: XdsServer<ClientIdentity>,
+  log: Logger,
+): void {
+  let installed = "";
+  let busy = false;
+  controller.subscribe(() => {
+    if (busy) return;
+    busy = true;
+    own
+      .for(controller.trust)
+      .then(({ credentials, problem }) => {
+        const next = JSON.stringify(credentials);
+        if (next !== installed) xds.setCredentials(credentials);
+        installed = next;
+        if (problem !== undefined)
+          log.warn({ component: "xds", err: problem }, "our own xDS certificate could not be renewed yet");
+      })
+      .catch((error) => log.error({ component: "xds", err: error }, "our own xDS certificate could not be made"))
+      .finally(() => {
+        busy = false;
+      });
+  });
+}
