@@ -1,0 +1,155 @@
+/** Client of an Envoy admin interface (Envoy docs: operations/admin). What `/certs` shows is loaded; `config_dump` is not proof. */
+
+import { request } from "node:http";
+import { MeshrootError } from "../core/errors.ts";
+
+/** One certificate that a TLS context of this Envoy holds. */
+export type LoadedCertificate = {
+  /** Lower-case hex without leading zeros, as in `IssuedCertificate.serial`. */
+  readonly serial: string;
+  readonly dnsNames: readonly string[];
+  readonly uris: readonly string[];
+  /** Milliseconds since the epoch. */
+  readonly notBefore: number;
+  readonly notAfter: number;
+  /** The file, or `<inline>` when it came over SDS (files that SDS names count as inline too). */
+  readonly path: string;
+};
+
+/** One entry of `/certs`: one TLS context. Envoy does not say which listener or cluster it belongs to. */
+export type LoadedContext = {
+  /** Every root of the trust bundle. */
+  readonly trusted: readonly LoadedCertificate[];
+  /** The leaf first. */
+  readonly chain: readonly LoadedCertificate[];
+};
+
+export type EnvoyAdmin = {
+  /** `host:port`. */
+  readonly address: string;
+  /** Contexts that are still waiting for their secrets are empty and left out. */
+  certs(): Promise<LoadedContext[]>;
+  /** Envoy's answer to `/config_dump`, byte for byte; `query` without the question mark, e.g. `resource=dynamic_active_secrets`. */
+  configDump(query?: string): Promise<string>;
+  /** Statistics whose name matches the regular expression. Numbers that a double holds exactly are numbers, all else text. */
+  stats(filter?: string): Promise<Map<string, number | string>>;
+  /** True once every listener and cluster has what it waits for. */
+  ready(): Promise<boolean>;
+  /** Ends the process. */
+  quit(): Promise<void>;
+  /** Any other read, e.g. `/server_info`; returns the body. */
+  get(path: string): Promise<string>;
+};
+
+const DEFAULT_TIMEOUT_MS = 5_000;
+
+/** Every call throws MR5004 when nothing answers within `timeoutMs`, or the answer is an error. */
+export function envoyAdmin(address: string, timeoutMs = DEFAULT_TIMEOUT_MS): EnvoyAdmin {
+  const get = async (path: string) => bodyOf(address, path, await send(address, "GET", path, timeoutMs));
+  return {
+    address,
+    get,
+    certs: async () => parseCerts(await get("/certs")),
+    configDump: (query) => get(query === undefined || query === "" ? "/config_dump" : `/config_dump?${query}`),
+    stats: async (filter) =>
+      parseStats(await get(filter === undefined ? "/stats" : `/stats?filter=${encodeURIComponent(filter)}`)),
+    ready: async () => (await send(address, "GET", "/ready", timeoutMs)).status === 200,
+    quit: async () => {
+      bodyOf(address, "/quitquitquit", await send(address, "POST", "/quitquitquit", timeoutMs));
+    },
+  };
+}
+
+/** As `openssl x509 -serial` prints it, in lower case and without leading zeros. */
+export function normalizeSerial(serial: string): string {
+  const hex = serial.replaceAll(":", "").toLowerCase().replace(/^0+/, "");
+  return hex === "" ? "0" : hex;
+}
+
+type CertsAnswer = { readonly certificates?: readonly { ca_cert?: CertDetails[]; cert_chain?: CertDetails[] }[] };
+type CertDetails = {
+  readonly path?: string;
+  readonly serial_number?: string;
+  readonly subject_alt_names?: readonly { dns?: string; uri?: string }[];
+  readonly valid_from?: string;
+  readonly expiration_time?: string;
+};
+
+export function parseCerts(text: string): LoadedContext[] {
+  const answer = JSON.parse(text) as CertsAnswer;
+  return (answer.certificates ?? [])
+    .map((entry) => ({ trusted: certificates(entry.ca_cert), chain: certificates(entry.cert_chain) }))
+    .filter((context) => context.trusted.length > 0 || context.chain.length > 0);
+}
+
+/** Envoy lists a certificate without a serial where a context has none. */
+function certificates(list: readonly CertDetails[] | undefined): LoadedCertificate[] {
+  return (list ?? [])
+    .filter((details) => details.serial_number !== undefined && details.serial_number !== "")
+    .map((details) => ({
+      serial: normalizeSerial(details.serial_number ?? ""),
+      dnsNames: (details.subject_alt_names ?? []).flatMap(({ dns }) => (dns === undefined ? [] : [dns])),
+      uris: (details.subject_alt_names ?? []).flatMap(({ uri }) => (uri === undefined ? [] : [uri])),
+      notBefore: Date.parse(details.valid_from ?? ""),
+      notAfter: Date.parse(details.expiration_time ?? ""),
+      path: details.path ?? "",
+    }));
+}
+
+export function parseStats(text: string): Map<string, number | string> {
+  const stats = new Map<string, number | string>();
+  for (const line of text.split("\n")) {
+    const colon = line.indexOf(": ");
+    if (colon < 0) continue;
+    const value = line.slice(colon + 2);
+    const number = Number(value);
+    stats.set(
+      line.slice(0, colon),
+      /^\d+$/.test(value) && Number.isSafeInteger(number) ? number : value.replace(/^"(.*)"$/, "$1"),
+    );
+  }
+  return stats;
+}
+
+type Answer = { readonly status: number; readonly body: string };
+
+function bodyOf(address: string, path: string, answer: Answer): string {
+  if (answer.status === 200) return answer.body;
+  throw new MeshrootError(
+    "MR5004",
+    `Envoy's admin at ${address} answers ${answer.status} to ${path}`,
+    `Envoy says: ${answer.body.slice(0, 200).trim()}`,
+  );
+}
+
+function send(address: string, method: "GET" | "POST", path: string, timeoutMs: number): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const fail = (cause: Error) =>
+      reject(
+        new MeshrootError(
+          "MR5004",
+          `Envoy's admin at ${address} does not answer: ${cause.message}`,
+          "Is the Envoy running, and is this the address under `admin:` in its bootstrap?",
+          cause,
+        ),
+      );
+    let outgoing: ReturnType<typeof request>;
+    try {
+      outgoing = request(new URL(path, `http://${address}`), { method, agent: false });
+    } catch (error) {
+      fail(error as Error);
+      return;
+    }
+    const deadline = setTimeout(() => outgoing.destroy(new Error(`nothing within ${timeoutMs} ms`)), timeoutMs);
+    outgoing.on("error", fail);
+    outgoing.on("close", () => clearTimeout(deadline));
+    outgoing.on("response", (incoming) => {
+      let body = "";
+      incoming.setEncoding("utf8");
+      incoming.on("data", (chunk: string) => (body += chunk));
+      incoming.on("error", fail);
+      incoming.on("end", () => resolve({ status: incoming.statusCode ?? 0, body }));
+    });
+    outgoing.end();
+  });
+}
