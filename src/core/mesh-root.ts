@@ -49,7 +49,7 @@ export const DEFAULT_NAMESPACE = "osm-system";
 export const DEFAULT_TRUST_DOMAIN = "cluster.local";
 
 /** What a store knows about its roots at one moment, always all of it. */
-export type RootList = {
+export type RootListing = {
   readonly roots: readonly MeshRoot[];
   /** Names (`namespace/name`) whose manifest can't be read at the moment: what `roots` holds is the last good version. */
   readonly outdated: readonly string[];

@@ -1,0 +1,93 @@
+/**
+ * The data directory of the embedded mode:
+ *
+ *   roots/*.yaml                      MeshRootCertificate manifests, several documents per file allowed
+ *   secrets/<namespace>/<name>.yaml   Secrets, mode 0600
+ *   services.yaml                     optional: which identities stand behind a service
+ *   state/                            what the controller must not forget (state-files.ts, row-journal.ts)
+ *   lock, edit.lock                   held by the server, and by whoever edits roots
+ */
+
+import { access, chmod, constants, mkdir, readdir, rm, stat } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { MeshrootError } from "../../core/errors.ts";
+import { isTemporary } from "./atomic-write.ts";
+import { takeLock } from "./file-lock.ts";
+import { errorText } from "./system-error.ts";
+
+export type DataDir = {
+  /** Absolute path. */
+  readonly path: string;
+  readonly roots: string;
+  readonly secrets: string;
+  readonly state: string;
+  readonly services: string;
+  readonly editLock: string;
+  /** Gives the lock back. */
+  close(): Promise<void>;
+};
+
+export type DataDirOptions = {
+  /** Whether to become the one server of this directory. */
+  readonly lock: boolean;
+};
+
+/**
+ * Opens the data directory, creating what is missing (directories 0700). With `lock`, also sweeps up temporary files that
+ * crashed writes left, since they may hold private keys. Throws MR2002 when it can't be used, MR2001 when another server
+ * has it.
+ */
+export async function openDataDir(path: string, options: DataDirOptions): Promise<DataDir> {
+  const base = resolve(path);
+  const directories = { roots: join(base, "roots"), secrets: join(base, "secrets"), state: join(base, "state") };
+  for (const directory of [base, ...Object.values(directories)]) await prepare(directory);
+  await closeToOthers(directories.secrets);
+  await closeToOthers(directories.state);
+  const lock = options.lock ? await takeLock(join(base, "lock")) : undefined;
+  if (lock !== undefined) await sweep(base);
+  return {
+    path: base,
+    ...directories,
+    services: join(base, "services.yaml"),
+    editLock: join(base, "edit.lock"),
+    close: async () => lock?.release(),
+  };
+}
+
+async function prepare(directory: string): Promise<void> {
+  try {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await access(directory, constants.R_OK | constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw unusable(directory, error);
+  }
+}
+
+/** Keys must not become readable because somebody copied the directory with a wide umask. */
+async function closeToOthers(directory: string): Promise<void> {
+  try {
+    const { mode } = await stat(directory);
+    if ((mode & 0o077) !== 0) await chmod(directory, 0o700);
+  } catch (error) {
+    throw unusable(directory, error);
+  }
+}
+
+function unusable(directory: string, error: unknown): MeshrootError {
+  return new MeshrootError(
+    "MR2002",
+    `can't use ${directory}: ${errorText(error)}`,
+    "Give --data-dir a directory that the user running meshroot owns and can write to.",
+    error,
+  );
+}
+
+/** Only what the holder of the lock writes; roots/ is left alone, a command may be writing there at this moment. */
+async function sweep(base: string): Promise<void> {
+  for (const directory of ["secrets", "state"]) {
+    for (const name of await readdir(join(base, directory), { recursive: true })) {
+      const file = join(base, directory, name);
+      if (isTemporary(name.slice(name.lastIndexOf("/") + 1))) await rm(file, { force: true });
+    }
+  }
+}

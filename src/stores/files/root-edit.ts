@@ -1,0 +1,106 @@
+/**
+ * Edits a manifest file as a careful person would: only the value that changes changes; comments, order, quoting and
+ * spacing stay to the byte. The result is read back and compared with what was meant; where the file is written in a way
+ * that can't be spliced safely (flow style, aliases), the YAML library writes that document anew, comments included.
+ */
+
+import { type Document, isMap, isNode, isScalar, type Pair, type ParsedNode, type YAMLMap } from "yaml";
+import { parseDocuments } from "./root-documents.ts";
+
+/** `value` undefined removes the field, and its parent if that is left empty. */
+export type FieldEdit = { readonly path: readonly string[]; readonly value: string | undefined };
+
+type Span = { readonly from: number; readonly to: number; readonly text: string };
+
+/** Returns `text` with the fields of its document number `index` changed. */
+export function editDocument(text: string, index: number, edits: readonly FieldEdit[]): string {
+  return edits.reduce((edited, edit) => applyEdit(edited, index, edit), text);
+}
+
+/** Returns `text` without its document number `index`. */
+export function cutDocument(text: string, index: number): string {
+  const range = parseDocuments(text)[index]?.range;
+  return range === undefined ? text : text.slice(0, range[0]) + text.slice(range[2]);
+}
+
+function applyEdit(text: string, index: number, { path, value }: FieldEdit): string {
+  const documents = parseDocuments(text);
+  const document = documents[index];
+  if (document === undefined || document.getIn(path) === value) return text;
+  const wanted = document.clone() as Document;
+  if (value === undefined) removeField(wanted, path);
+  else wanted.setIn(path, value);
+  const meaning = documents.map((each) => JSON.stringify((each === document ? wanted : each).toJS()));
+
+  const span = value === undefined ? cutSpan(text, document, path) : putSpan(text, document, path, value);
+  if (span !== undefined) {
+    const spliced = text.slice(0, span.from) + span.text + text.slice(span.to);
+    const readBack = parseDocuments(spliced);
+    const same = readBack.every((each, at) => each.errors.length === 0 && sameMeaning(each.toJS(), meaning[at]));
+    if (same && readBack.length === documents.length) return spliced;
+  }
+  return documents.map((each) => (each === document ? wanted : each).toString({ lineWidth: 0 })).join("");
+}
+
+function removeField(document: Document, path: readonly string[]): void {
+  document.deleteIn(path);
+  const parent = document.getIn(path.slice(0, -1));
+  if (isMap(parent) && parent.items.length === 0) document.deleteIn(path.slice(0, -1));
+}
+
+/** Puts a value in the place of the old one, or as a new first line into the nearest map that is there. */
+function putSpan(text: string, document: Document.Parsed, path: readonly string[], value: string): Span | undefined {
+  const written = /^[a-z]+$/.test(value) ? value : JSON.stringify(value);
+  const old = document.getIn(path, true);
+  if (isScalar(old) && old.range) return { from: old.range[0], to: old.range[1], text: written };
+
+  const depth = path.findLastIndex((_, at) => isMap(document.getIn(path.slice(0, at), true)));
+  const place = firstKey(text, document.getIn(path.slice(0, depth), true));
+  if (depth < 0 || place === undefined) return undefined;
+  const indent = " ".repeat(place.column);
+  const lines = path.slice(depth).map((key, level, rest) => {
+    const name = /^[a-zA-Z]+$/.test(key) ? key : JSON.stringify(key);
+    return `${level === 0 ? "" : `\n${indent}${"  ".repeat(level)}`}${name}:${level === rest.length - 1 ? ` ${written}` : ""}`;
+  });
+  return { from: place.offset, to: place.offset, text: `${lines.join("")}\n${indent}` };
+}
+
+/** The lines of a field, or of its parent if it is all that the parent holds. */
+function cutSpan(text: string, document: Document.Parsed, path: readonly string[]): Span | undefined {
+  const map = document.getIn(path.slice(0, -1), true);
+  if (!isMap(map)) return undefined;
+  if (map.items.length === 1 && path.length > 1) return cutSpan(text, document, path.slice(0, -1));
+  const pair = map.items.find((item) => isScalar(item.key) && item.key.value === path.at(-1)) as Pair<
+    ParsedNode,
+    ParsedNode
+  >;
+  const [from, to] = [pair?.key.range[0], pair?.value?.range[1]];
+  if (from === undefined || to === undefined) return undefined;
+  const lineStart = text.lastIndexOf("\n", from - 1) + 1;
+  const lineEnd = text.indexOf("\n", to - 1) + 1;
+  return /^ *$/.test(text.slice(lineStart, from)) && lineEnd > 0
+    ? { from: lineStart, to: lineEnd, text: "" }
+    : undefined;
+}
+
+/** Where the first field of a block-style map begins; undefined for a flow-style or empty one. */
+function firstKey(text: string, node: unknown): { offset: number; column: number } | undefined {
+  const key = isMap(node) ? (node as YAMLMap).items[0]?.key : undefined;
+  if (!isNode(key) || !key.range) return undefined;
+  const [offset] = key.range;
+  const before = text.slice(text.lastIndexOf("\n", offset - 1) + 1, offset);
+  return /^ *$/.test(before) ? { offset, column: before.length } : undefined;
+}
+
+/** Order of fields means nothing: a new field is spliced in first, the library appends it. */
+function sameMeaning(object: unknown, expected: string | undefined): boolean {
+  return expected !== undefined && sorted(object) === sorted(JSON.parse(expected));
+}
+
+function sorted(value: unknown): string {
+  return JSON.stringify(value, (_key, part: unknown) =>
+    typeof part === "object" && part !== null && !Array.isArray(part)
+      ? Object.fromEntries(Object.entries(part).sort())
+      : part,
+  );
+}

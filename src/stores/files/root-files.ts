@@ -1,0 +1,233 @@
+/** The roots of the embedded mode: MeshRootCertificate manifests in `<data>/roots/*.yaml`. */
+
+import { link, readdir, readFile, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { stringify } from "yaml";
+import { MeshrootError, type Problem } from "../../core/errors.ts";
+import { FORCE_UNSAFE_ANNOTATION, type MeshRoot, type Role, type RootListing, rootKey } from "../../core/mesh-root.ts";
+import { kubernetesTime, meshRootManifest } from "../../core/mesh-root-manifest.ts";
+import { syncDirectory, writeAtomically, writeTemporary } from "./atomic-write.ts";
+import { findRoot, type RootDocument, readRootDocuments } from "./root-documents.ts";
+import { cutDocument, editDocument } from "./root-edit.ts";
+import { errorText, isSystemError } from "./system-error.ts";
+import { HOLDOFF_MS, type Watch, type WatchOptions, watchFiles } from "./watch-files.ts";
+
+export type RootFiles = {
+  /** All roots as they are now. Throws MR2002 when the directory can't be read; a bad file is a problem in the list. */
+  list(): Promise<RootListing>;
+  /** Hands over the complete list, at once and after every change (watch-files.ts). */
+  watch(onChange: (list: RootListing) => void, options?: WatchOptions): Promise<Watch>;
+  /** Reads manifests from a text, as they would be read from a file: for `create`. */
+  parse(text: string): readonly RootDocument[];
+  /**
+   * Writes a new file for `root`, with `text` (its manifest, comments and all) or one made from it. Throws MR1010 when there
+   * is such a file. Rules are the caller's matter, here and below.
+   */
+  create(root: MeshRoot, text?: string): Promise<void>;
+  /**
+   * Changes the role in place. `forceUnsafe` sets the reason; without one, a reason that stands there is taken off, so that
+   * the gates hold again for this change. Throws MR1009, MR2002.
+   */
+  setRole(root: MeshRoot, role: Role, options?: { readonly forceUnsafe?: string }): Promise<void>;
+  /** Removes the manifest, and the file if nothing else is in it. Throws MR1009, MR2002. */
+  remove(root: MeshRoot): Promise<void>;
+};
+
+type Held = { readonly root: MeshRoot; readonly file: string };
+type LastGood = ReadonlyMap<string, Held>;
+type ManifestFile = {
+  readonly file: string;
+  readonly documents: readonly RootDocument[];
+  readonly problems: readonly Problem[];
+};
+
+const MODE = 0o600;
+
+/** The roots under `directory` (DataDir.roots). `now`: milliseconds since the epoch, for manifests without a date. */
+export function rootFiles(directory: string, defaultNamespace: string, now: () => number = Date.now): RootFiles {
+  let lastGood: LastGood = new Map();
+
+  const list = async (): Promise<RootListing> => {
+    const { held, ...result } = assemble(await readDirectory(directory, defaultNamespace), lastGood);
+    lastGood = held;
+    return result;
+  };
+
+  /** The file and document that hold `root`; fails rather than guess when the file has changed underneath. */
+  const locate = async (root: MeshRoot): Promise<{ path: string; text: string; index: number; only: boolean }> => {
+    for (const { file, documents } of await readDirectory(directory, defaultNamespace)) {
+      const index = findRoot(documents, rootKey(root));
+      const path = join(directory, file);
+      if (index >= 0) return { path, text: await readFile(path, "utf8"), index, only: documents.length === 1 };
+    }
+    throw new MeshrootError(
+      "MR1009",
+      `no readable manifest of root ${root.name} in ${directory}`,
+      "`meshroot root list` shows the roots there are, and the files that can't be read.",
+    );
+  };
+
+  return {
+    list,
+    watch(onChange, options = {}) {
+      let handedOver: RootListing | undefined;
+      const read = async (): Promise<RootListing> => {
+        const before = lastGood;
+        const first = await list();
+        const gone = handedOver?.roots.some((root) => !first.roots.some((other) => rootKey(other) === rootKey(root)));
+        if (gone !== true) return first;
+        // Some editors move a file away before they write it again: a root is gone when it is gone twice.
+        await sleep(options.holdoffMs ?? HOLDOFF_MS);
+        lastGood = before;
+        return list();
+      };
+      return watchFiles(
+        directory,
+        read,
+        (value) => {
+          handedOver = value;
+          onChange(value);
+        },
+        options,
+      );
+    },
+
+    parse: (text) => readRootDocuments(text, { createdAt: now(), defaultNamespace }),
+
+    async create(root, text) {
+      const name = root.namespace === defaultNamespace ? root.name : `${root.namespace}.${root.name}`;
+      const path = join(directory, `${name}.yaml`);
+      // The file's own date changes with every edit, so the date of creation has to be in the manifest.
+      const dated =
+        text === undefined
+          ? stringify(meshRootManifest(root), { lineWidth: 0 })
+          : editDocument(text, 0, [{ path: ["metadata", "creationTimestamp"], value: kubernetesTime(root.createdAt) }]);
+      const temporary = await writing(path, () => writeTemporary(path, dated, { mode: MODE }));
+      try {
+        await link(temporary, path);
+        await syncDirectory(directory);
+      } catch (error) {
+        if (isSystemError(error, "EEXIST")) throw fileExists(path);
+        throw unusable(path, error);
+      } finally {
+        await rm(temporary, { force: true });
+      }
+    },
+
+    async setRole(root, role, { forceUnsafe } = {}) {
+      const { path, text, index } = await locate(root);
+      const edited = editDocument(text, index, [
+        { path: ["metadata", "creationTimestamp"], value: kubernetesTime(root.createdAt) },
+        { path: ["metadata", "annotations", FORCE_UNSAFE_ANNOTATION], value: forceUnsafe },
+        { path: ["spec", "role"], value: role },
+      ]);
+      await writing(path, () => writeAtomically(path, edited, { mode: MODE }));
+    },
+
+    async remove(root) {
+      const { path, text, index, only } = await locate(root);
+      await writing(path, async () => {
+        if (!only) return writeAtomically(path, cutDocument(text, index), { mode: MODE });
+        await rm(path);
+        return syncDirectory(directory);
+      });
+    },
+  };
+}
+
+async function readDirectory(directory: string, defaultNamespace: string): Promise<readonly ManifestFile[]> {
+  let names: string[];
+  try {
+    names = await readdir(directory);
+  } catch (error) {
+    throw unusable(directory, error);
+  }
+  // Leading dots are editors' and our own unfinished files.
+  const manifests = names.filter((name) => /^[^.].*\.ya?ml$/.test(name)).sort();
+  const files = await Promise.all(manifests.map((name) => readManifestFile(directory, name, defaultNamespace)));
+  return files.filter((file) => file !== undefined);
+}
+
+async function readManifestFile(
+  directory: string,
+  file: string,
+  defaultNamespace: string,
+): Promise<ManifestFile | undefined> {
+  const path = join(directory, file);
+  try {
+    const { birthtimeMs, mtimeMs } = await stat(path);
+    // Where the file system knows no time of birth, Node gives 0.
+    const createdAt = Math.floor(Math.min(birthtimeMs > 0 ? birthtimeMs : mtimeMs, mtimeMs));
+    const documents = readRootDocuments(await readFile(path, "utf8"), { createdAt, defaultNamespace });
+    return { file, documents, problems: documents.flatMap(({ problems }) => problems) };
+  } catch (error) {
+    if (isSystemError(error, "ENOENT")) return undefined;
+    const { code, message, hint } = unusable(path, error);
+    return { file, documents: [], problems: [{ code, message: message.slice(code.length + 1), hint }] };
+  }
+}
+
+/** Puts one list together; where a file can't be read now, what it last held stays. */
+function assemble(files: readonly ManifestFile[], lastGood: LastGood): RootListing & { readonly held: LastGood } {
+  const found = new Map<string, Held[]>();
+  const problems: { source: string; problem: Problem }[] = [];
+  for (const { file, documents, problems: own } of files) {
+    problems.push(...own.map((problem) => ({ source: file, problem })));
+    for (const { root } of documents) {
+      if (root !== undefined) found.set(rootKey(root), [...(found.get(rootKey(root)) ?? []), { root, file }]);
+    }
+  }
+
+  const held = new Map<string, Held>();
+  for (const [key, copies] of found) {
+    // Of two copies the one that counted before goes on to count: a stray copy of a file must not move a role.
+    const chosen = copies.find(({ file }) => file === lastGood.get(key)?.file) ?? copies[0];
+    if (chosen !== undefined) held.set(key, chosen);
+    if (copies.length > 1 && chosen !== undefined) problems.push(duplicate(copies, chosen));
+  }
+  const broken = new Set(files.filter((file) => file.problems.length > 0).map(({ file }) => file));
+  const outdated = [...lastGood].filter(([key, { file }]) => !held.has(key) && broken.has(file));
+  for (const [key, kept] of outdated) held.set(key, kept);
+
+  const roots = [...held.values()].map(({ root }) => root);
+  roots.sort((a, b) => (rootKey(a) < rootKey(b) ? -1 : 1));
+  return { roots, outdated: outdated.map(([key]) => key), problems, held };
+}
+
+function duplicate(copies: readonly Held[], chosen: Held): { source: string; problem: Problem } {
+  const files = copies.map(({ file }) => file).join(" and ");
+  return {
+    source: files,
+    problem: {
+      code: "MR1010",
+      message: `root ${chosen.root.name} is there twice, in ${files}`,
+      hint: `The one in ${chosen.file} counts. Delete the other, or rename it so that it does not end in .yaml.`,
+    },
+  };
+}
+
+async function writing<Value>(path: string, write: () => Promise<Value>): Promise<Value> {
+  try {
+    return await write();
+  } catch (error) {
+    throw unusable(path, error);
+  }
+}
+
+function unusable(path: string, error: unknown): MeshrootError {
+  return new MeshrootError(
+    "MR2002",
+    `can't use ${path}: ${errorText(error)}`,
+    "Check that the user running meshroot owns the data directory and that the disk is not full.",
+    error,
+  );
+}
+
+function fileExists(path: string): MeshrootError {
+  return new MeshrootError(
+    "MR1010",
+    `${path} already exists`,
+    "Choose another name, or delete that file if it is a leftover.",
+  );
+}

@@ -1,0 +1,86 @@
+/** What the controller must not forget (evidence.md E7), under `<data>/state/`. */
+
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { MeshrootError } from "../../core/errors.ts";
+import { isObject } from "../../core/object-reader.ts";
+import { type WriteStep, writeAtomically } from "./atomic-write.ts";
+import { type Row, rowJournal } from "./row-journal.ts";
+import { errorText, isSystemError } from "./system-error.ts";
+
+export type StateFiles = {
+  /** The trust in force as it was last saved, undefined on a first start. Throws MR2004. */
+  loadTrust(): Promise<unknown>;
+  /** Durable when it resolves. Calls are carried out in their order. Throws MR2004 rather than overwrite what it can't read. */
+  saveTrust(value: object): Promise<void>;
+  /** The live rows by key. Throws MR2004. */
+  loadRows(): Promise<Map<string, unknown>>;
+  /** Durable when it resolves; a null value removes the row. Rows of one call, and calls, keep their order. */
+  writeRows(rows: readonly Row[]): Promise<void>;
+  close(): Promise<void>;
+};
+
+/** Opens the state under `directory` (DataDir.state). Nothing is read before it is asked for. */
+export function stateFiles(directory: string, beforeStep?: (step: WriteStep) => void): StateFiles {
+  const journal = rowJournal(join(directory, "ledger.jsonl"));
+  const path = join(directory, "trust.json");
+  let last: Promise<void> = Promise.resolve();
+
+  const save = async (value: object): Promise<void> => {
+    const previous = await readJson(path);
+    const options = { mode: 0o600, beforeStep };
+    if (previous !== undefined) await writeAtomically(`${path}.bak`, previous.text, options);
+    await writeAtomically(path, `${JSON.stringify(value)}\n`, options);
+  };
+
+  return {
+    loadTrust: async () => (await readJson(path))?.value,
+    saveTrust(value) {
+      const mine = last.then(() => save(value));
+      // A failed save is its caller's matter; the next one starts from the file as it is.
+      last = mine.catch(() => undefined);
+      return mine;
+    },
+    loadRows: journal.load,
+    writeRows: journal.write,
+    async close() {
+      await last;
+      await journal.close();
+    },
+  };
+}
+
+async function readJson(path: string): Promise<{ text: string; value: object } | undefined> {
+  let text: string;
+  try {
+    text = await readFile(path, "utf8");
+  } catch (error) {
+    if (!isSystemError(error, "ENOENT")) throw unreadable(path, errorText(error));
+    // Every save leaves both files, so a backup alone means that trust.json was lost, and with it what was promised.
+    if (await exists(`${path}.bak`)) throw unreadable(path, "it is gone, only its backup is there");
+    return undefined;
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw unreadable(path, "it is not JSON");
+  }
+  if (!isObject(value)) throw unreadable(path, "it holds no object");
+  return { text, value };
+}
+
+async function exists(path: string): Promise<boolean> {
+  return readFile(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+function unreadable(path: string, why: string): MeshrootError {
+  return new MeshrootError(
+    "MR2004",
+    `can't read ${path}: ${why}`,
+    `Nothing was overwritten. Put ${path}.bak (the state before the last change) or a backup in its place.`,
+  );
+}
