@@ -155,8 +155,8 @@ test("what no protobuf parser may accept", () => {
   for (const bytes of Object.values(cases)) refused(() => wire.decodeSotwRequest(bytes));
 });
 
-test("a request of four megabytes made of the smallest parts is read in one pass", () => {
-  const tiny = Buffer.alloc(4 * 2 ** 20, Buffer.from([0x12, 0x00]));
+test("a megabyte of the smallest parts is read in one pass", () => {
+  const tiny = Buffer.alloc(2 ** 20, Buffer.from([0x12, 0x00]));
   assert.deepEqual(wire.decodeSotwRequest(tiny).node?.id, "");
 });
 
