@@ -29,7 +29,7 @@ function applyEdit(text: string, index: number, { path, value }: FieldEdit): str
   if (document === undefined || document.getIn(path) === value) return text;
   const wanted = document.clone() as Document;
   if (value === undefined) removeField(wanted, path);
-  else wanted.setIn(path, value);
+  else setField(wanted, path, value);
   const meaning = documents.map((each) => JSON.stringify((each === document ? wanted : each).toJS()));
 
   const span = value === undefined ? cutSpan(text, document, path) : putSpan(text, document, path, value);
@@ -40,6 +40,13 @@ function applyEdit(text: string, index: number, { path, value }: FieldEdit): str
     if (same && readBack.length === documents.length) return spliced;
   }
   return documents.map((each) => (each === document ? wanted : each).toString({ lineWidth: 0 })).join("");
+}
+
+function setField(document: Document, path: readonly string[], value: string): void {
+  const parent = path.slice(0, -1);
+  // `annotations:` with nothing behind it is a null, which setIn can't put a field into.
+  if (document.getIn(parent) === null) document.setIn(parent, document.createNode({ [path.at(-1) ?? ""]: value }));
+  else document.setIn(path, value);
 }
 
 function removeField(document: Document, path: readonly string[]): void {
