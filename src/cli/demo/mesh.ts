@@ -1,0 +1,158 @@
+/** A small real mesh on loopback: one Envoy for each service, each with an app behind it and a way to every other. */
+
+import { mkdir, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { type EnvoyAdmin, envoyAdmin } from "../../envoy/admin.ts";
+import { renderProxyFiles } from "../../envoy/bootstrap.ts";
+import { writeCredentials } from "../../envoy/credentials-dir.ts";
+import { type EnvoyProcess, startEnvoy } from "../../envoy/process.ts";
+import type { XdsVariant } from "../../envoy/secret-sources.ts";
+import type { BootstrapAnswer, BootstrapRequest } from "../../serve/admin-api.ts";
+import { XDS_SERVER_NAMES } from "../../serve/issuing.ts";
+import { type Relay, startRelay } from "./relay.ts";
+import { type EchoApp, startEchoApp, type TrafficTarget } from "./traffic.ts";
+
+export type MeshOptions = {
+  readonly dir: string;
+  readonly envoy: string;
+  readonly namespace: string;
+  readonly xdsPort: number;
+  readonly bootstrap: (request: BootstrapRequest) => Promise<BootstrapAnswer>;
+  readonly connectTimeoutMs: number;
+  /** Used in turn, so that one mesh speaks several. */
+  readonly variants: readonly XdsVariant[];
+};
+
+export type MeshProxy = {
+  readonly name: string;
+  readonly uuid: string;
+  readonly variant: XdsVariant;
+  readonly admin: EnvoyAdmin;
+  readonly envoy: EnvoyProcess;
+  /** Its xDS connection goes through here. */
+  readonly relay: Relay;
+  readonly inboundPort: number;
+};
+
+type Plan = { readonly name: string; readonly inboundPort: number; readonly outbound: ReadonlyMap<string, number> };
+
+export class DemoMesh {
+  readonly proxies = new Map<string, MeshProxy>();
+  readonly #options: MeshOptions;
+  readonly #plans = new Map<string, Plan>();
+  readonly #apps = new Map<string, EchoApp>();
+
+  /** `names`: all services that will ever be in the mesh; each is started by `start`. */
+  static async plan(options: MeshOptions, names: readonly string[]): Promise<DemoMesh> {
+    const mesh = new DemoMesh(options);
+    for (const name of names) {
+      const outbound = new Map<string, number>();
+      for (const peer of names) if (peer !== name) outbound.set(peer, await freePort());
+      mesh.#plans.set(name, { name, inboundPort: await freePort(), outbound });
+    }
+    return mesh;
+  }
+
+  private constructor(options: MeshOptions) {
+    this.#options = options;
+  }
+
+  /** `services.yaml` of this mesh: every service has the identity of its name. */
+  static services(namespace: string, names: readonly string[]): string {
+    return names.map((name) => `${namespace}/${name}: [${name}.${namespace}]\n`).join("");
+  }
+
+  /** Writes bootstrap and credentials for one service and starts its Envoy. Throws MR6002. */
+  async start(name: string): Promise<MeshProxy> {
+    const { dir, envoy: binary, namespace, xdsPort, connectTimeoutMs, variants } = this.#options;
+    const plan = this.#plan(name);
+    const variant = variants[[...this.#plans.keys()].indexOf(name) % variants.length] ?? "sotw";
+    const home = join(dir, name);
+    const certDir = join(home, "certs");
+    const credentials = await this.#options.bootstrap({ serviceAccount: name, namespace, kind: "sidecar" });
+    const relay = await startRelay({ port: xdsPort });
+    const app = this.#apps.get(name) ?? (await startEchoApp(name));
+    this.#apps.set(name, app);
+    await mkdir(home, { recursive: true });
+    await writeCredentials(certDir, credentials);
+    const files = renderProxyFiles({
+      nodeId: credentials.proxy.uuid,
+      cluster: name,
+      identity: { serviceAccount: name, namespace },
+      xds: { host: "127.0.0.1", port: relay.port, serverName: XDS_SERVER_NAMES[0] },
+      variant,
+      configDir: home,
+      certDir,
+      inbound: { host: "127.0.0.1", port: plan.inboundPort, app: { host: "127.0.0.1", port: app.port } },
+      outbound: [...plan.outbound].map(([peer, listenPort]) => ({
+        name: peer,
+        listenPort,
+        peer: { host: "127.0.0.1", port: this.#plan(peer).inboundPort },
+        service: `${namespace}/${peer}`,
+      })),
+      connectTimeoutMs,
+    });
+    for (const [file, text] of Object.entries(files)) await writeFile(join(home, file), text);
+    const envoy = await startEnvoy({
+      binary,
+      bootstrapPath: join(home, "bootstrap.yaml"),
+      name,
+      logPath: join(home, "envoy.log"),
+    });
+    const admin = envoyAdmin(envoy.adminAddress);
+    const { inboundPort } = plan;
+    const proxy: MeshProxy = { name, uuid: credentials.proxy.uuid, variant, admin, envoy, relay, inboundPort };
+    this.proxies.set(name, proxy);
+    return proxy;
+  }
+
+  /** Starts the Envoy of a proxy again with the files that it had, as after a crash. */
+  async restart(name: string): Promise<MeshProxy> {
+    const old = this.proxies.get(name);
+    if (old === undefined) throw new Error(`${name} was never started`);
+    await old.envoy.kill();
+    const home = join(this.#options.dir, name);
+    const envoy = await startEnvoy({
+      binary: this.#options.envoy,
+      bootstrapPath: join(home, "bootstrap.yaml"),
+      name,
+      logPath: join(home, "envoy.log"),
+    });
+    const proxy = { ...old, envoy, admin: envoyAdmin(envoy.adminAddress) };
+    this.proxies.set(name, proxy);
+    return proxy;
+  }
+
+  /** Every started proxy to every other. */
+  targets(): TrafficTarget[] {
+    const names = [...this.proxies.keys()];
+    return names.flatMap((from) =>
+      names.flatMap((to) => {
+        const port = this.#plan(from).outbound.get(to);
+        return port === undefined ? [] : [{ from, to, url: `http://127.0.0.1:${port}/` }];
+      }),
+    );
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([...this.proxies.values()].map(({ envoy }) => envoy.stop()));
+    await Promise.all([...this.proxies.values()].map(({ relay }) => relay.stop()));
+    await Promise.all([...this.#apps.values()].map((app) => app.stop()));
+  }
+
+  #plan(name: string): Plan {
+    const plan = this.#plans.get(name);
+    if (plan === undefined) throw new Error(`${name} is not planned`);
+    return plan;
+  }
+}
+
+/** A port that is free now. Envoy has to be told its peers' ports before those peers listen. */
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return typeof address === "object" && address !== null ? address.port : 0;
+}
