@@ -1,0 +1,42 @@
+/** What every command gets from the outside; `src/main.ts` makes the real one. */
+
+import type { MeshStatus } from "../controller/status.ts";
+import type { Problem } from "../core/errors.ts";
+import type { MeshRoot, Role, RootListing } from "../core/mesh-root.ts";
+
+export type CliContext = {
+  /** For data: what a script reads. */
+  stdout(text: string): void;
+  /** For everything else: errors, warnings, progress. */
+  stderr(text: string): void;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly version: string;
+  /** Milliseconds since the epoch. */
+  now(): number;
+  /** Reads a file, or standard input for `-`. */
+  readInput(path: string): Promise<string>;
+  /** The roots of a data directory. */
+  roots(dataDir: string, namespace: string): RootAdmin;
+  /** What the server on this data directory says; undefined where none runs. */
+  serverStatus(dataDir: string): Promise<MeshStatus | undefined>;
+  /** Sets how the process will end (exit-codes.ts), for outcomes that are no errors. */
+  exit(code: number): void;
+};
+
+export type RootAdmin = {
+  /** Throws MR2002 where there is no data directory: looking at one must not create it. */
+  list(): Promise<RootListing>;
+  parse(
+    text: string,
+  ): readonly { readonly text: string; readonly root?: MeshRoot; readonly problems: readonly Problem[] }[];
+  /** Runs `work` while no other command edits roots; creates the data directory if need be. Throws MR2001, MR2002. */
+  edit<Result>(work: (roots: RootEditor) => Promise<Result>): Promise<Result>;
+};
+
+/** Writes without checking the rules: whoever edits checks them first, on a list read under the same lock. */
+export type RootEditor = {
+  list(): Promise<RootListing>;
+  create(root: MeshRoot, text?: string): Promise<void>;
+  setRole(root: MeshRoot, role: Role, options?: { readonly forceUnsafe?: string }): Promise<void>;
+  remove(root: MeshRoot): Promise<void>;
+};

@@ -1,0 +1,20 @@
+/** How the process ends (ecosystem.md 1.2). Scripts branch on these numbers: none changes its meaning. */
+
+import { type ErrorCode, MeshrootError } from "../core/errors.ts";
+
+export const EXIT = { ok: 0, failed: 1, usage: 2, blocked: 3, timeout: 4, unreachable: 5, interrupted: 130 } as const;
+
+export const EXIT_HELP = `
+Exit codes: 0 ok, 1 failed, 2 wrong usage or configuration, 3 a gate blocks (not converged),
+4 timed out, 5 server unreachable, 130 interrupted.`;
+
+const OF_ERROR: Partial<Readonly<Record<ErrorCode, number>>> = {
+  MR5001: EXIT.usage,
+  MR5002: EXIT.usage,
+  MR5004: EXIT.unreachable,
+};
+
+/** The exit code for an error that ended a command. */
+export function exitCodeOf(error: unknown): number {
+  return (error instanceof MeshrootError ? OF_ERROR[error.code] : undefined) ?? EXIT.failed;
+}

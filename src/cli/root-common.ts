@@ -1,0 +1,84 @@
+/** What the `root` commands share. */
+
+import type { Command } from "commander";
+import { loadSettings } from "../config.ts";
+import { MeshrootError } from "../core/errors.ts";
+import type { MeshRoot, RootListing } from "../core/mesh-root.ts";
+import { type RotationStep, stepOf } from "../core/rotation-steps.ts";
+import type { CliContext, RootAdmin } from "./context.ts";
+import { table } from "./output.ts";
+import { addSettings } from "./settings.ts";
+
+export type StoreFlags = { readonly dataDir?: string; readonly namespace?: string };
+export type OpenedStore = { readonly admin: RootAdmin; readonly dataDir: string; readonly namespace: string };
+
+/** Adds `--data-dir` and `--namespace`. */
+export function withStore(command: Command): Command {
+  return addSettings(command, ["dataDir", "namespace"]);
+}
+
+export function openStore(context: CliContext, flags: StoreFlags): OpenedStore {
+  const { dataDir, namespace } = loadSettings(["dataDir", "namespace"], flags, context.env);
+  return { admin: context.roots(dataDir, namespace), dataDir, namespace };
+}
+
+/** The root called `name` in the control namespace. Throws MR1009. */
+export function findRoot({ roots }: RootListing, name: string, namespace: string): MeshRoot {
+  const found = roots.find((root) => root.name === name && root.namespace === namespace);
+  if (found !== undefined) return found;
+  const names = roots.map((root) => root.name).join(", ");
+  throw new MeshrootError(
+    "MR1009",
+    `no root ${name} in namespace ${namespace}`,
+    names === "" ? "There is no root yet: `meshroot root create` makes one." : `There are: ${names}.`,
+  );
+}
+
+/** Rules can't be checked against roots that can't be read, so an edit begins with mending those. */
+export function refuseWhileBroken({ problems }: RootListing): void {
+  const [first] = problems;
+  if (first === undefined) return;
+  const { code, message, hint } = first.problem;
+  throw new MeshrootError(code, `${first.source}: ${message}`, `${hint} Nothing was changed.`);
+}
+
+/** Says what the listing holds that is wrong; it is no reason to fail a command that only looks. */
+export function warnAboutProblems(context: CliContext, { problems, outdated }: RootListing): void {
+  for (const { source, problem } of problems)
+    context.stderr(`warning: ${source}: ${problem.code} ${problem.message}\nhint: ${problem.hint}\n`);
+  if (outdated.length > 0) context.stderr(`warning: shown as last read: ${outdated.join(", ")}\n`);
+}
+
+/** The rows of the step table that an edit leaves and reaches. */
+export function stepTable(before: readonly MeshRoot[], after: readonly MeshRoot[], namespace: string): string {
+  const row = (title: string, roots: readonly MeshRoot[]): string[] => {
+    const step = stepOf(roots.filter((root) => root.namespace === namespace));
+    return [
+      title,
+      String(step.step ?? "-"),
+      side(step.old),
+      side(step.new),
+      step.signs.join(" or ") || "-",
+      step.validates.join(" + ") || "-",
+    ];
+  };
+  return table([["", "STEP", "OLD", "NEW", "SIGNS", "VALIDATES"], row("before", before), row("after", after)]);
+}
+
+/** Whether someone will act on an edit. Only a remark: the edit is made either way. */
+export async function remarkOnServer(context: CliContext, { dataDir }: OpenedStore): Promise<void> {
+  const status = await context.serverStatus(dataDir).catch(() => undefined);
+  if (status === undefined)
+    context.stderr(`No server answers on ${dataDir}: the change takes effect when one runs (\`meshroot serve\`).\n`);
+}
+
+/** The active root that a new one follows: the one that has been active for longest. */
+export function incumbent(roots: readonly MeshRoot[], namespace: string): MeshRoot | undefined {
+  return roots
+    .filter((root) => root.namespace === namespace && root.role === "active")
+    .sort((a, b) => a.createdAt - b.createdAt)[0];
+}
+
+function side(root: RotationStep["old"]): string {
+  return root === undefined ? "-" : `${root.name} ${root.role}`;
+}

@@ -1,0 +1,107 @@
+import { type Command, Option } from "commander";
+import { loadSettings } from "../config.ts";
+import { MeshrootError, type Problem, raise } from "../core/errors.ts";
+import { type MeshRoot, ROLES, type Role } from "../core/mesh-root.ts";
+import { meshRootManifest } from "../core/mesh-root-manifest.ts";
+import { parseMeshRoot } from "../core/mesh-root-parse.ts";
+import { checkCreate } from "../core/mesh-root-rules.ts";
+import type { CliContext } from "./context.ts";
+import {
+  incumbent,
+  type OpenedStore,
+  openStore,
+  refuseWhileBroken,
+  remarkOnServer,
+  type StoreFlags,
+  stepTable,
+  withStore,
+} from "./root-common.ts";
+
+type CreateFlags = StoreFlags & {
+  readonly file?: string;
+  readonly role?: Role;
+  readonly trustDomain?: string;
+  readonly spiffe?: boolean;
+  readonly secretName?: string;
+};
+type NewRoot = { readonly root: MeshRoot; readonly text?: string };
+
+/** `meshroot root create NAME …` or `meshroot root create -f FILE`. */
+export function addRootCreate(parent: Command, context: CliContext): void {
+  withStore(parent.command("create [name]").description("create a root, or the roots of a manifest file"))
+    .option("-f, --file <file>", "manifest file, - for standard input")
+    .addOption(
+      new Option("--role <role>", "active, passive or inactive (default passive, active for the first)").choices(ROLES),
+    )
+    .option("--trust-domain <name>", "trust domain (default that of the active root)")
+    .option("--spiffe", "write SPIFFE URIs into certificates (default as the active root does)")
+    .option("--no-spiffe", "write none")
+    .addOption(
+      new Option("--provider <kind>", "for vault and certManager use -f").choices(["tresor"]).default("tresor"),
+    )
+    .option("--secret-name <name>", "secret that keeps the new certificate authority (default NAME-ca)")
+    .action(async (name: string | undefined, flags: CreateFlags) => {
+      const store = openStore(context, flags);
+      if ((name === undefined) === (flags.file === undefined)) throw usage("give either a name or -f FILE");
+      const text = flags.file === undefined ? undefined : await context.readInput(flags.file);
+      const steps = await store.admin.edit(async (roots) => {
+        const listing = await roots.list();
+        refuseWhileBroken(listing);
+        const created =
+          text === undefined ? [fromFlags(context, store, listing.roots, name ?? "", flags)] : fromText(store, text);
+        // All are checked before any is written: a file is taken as a whole or not at all.
+        const after = [...listing.roots];
+        for (const { root } of created) {
+          raise(checkCreate(after, root, store.namespace));
+          after.push(root);
+        }
+        for (const each of created) await roots.create(each.root, each.text);
+        for (const { root } of created) context.stderr(`root ${root.name} created, ${root.role}\n`);
+        return stepTable(listing.roots, after, store.namespace);
+      });
+      context.stdout(steps);
+      await remarkOnServer(context, store);
+    });
+}
+
+/** A new root is like the one it follows unless flags say otherwise: a rotation must not change identities by accident. */
+function fromFlags(
+  context: CliContext,
+  { namespace }: OpenedStore,
+  existing: readonly MeshRoot[],
+  name: string,
+  flags: CreateFlags,
+): NewRoot {
+  const old = incumbent(existing, namespace);
+  const domain = flags.trustDomain ?? old?.trustDomain;
+  const root: MeshRoot = {
+    name,
+    namespace,
+    role: flags.role ?? (old === undefined ? "active" : "passive"),
+    trustDomain: domain ?? loadSettings(["trustDomain"], {}, context.env).trustDomain,
+    spiffeEnabled: flags.spiffe ?? old?.spiffeEnabled ?? false,
+    provider: { kind: "tresor", secretRef: { name: flags.secretName ?? `${name}-ca`, namespace } },
+    createdAt: Math.floor(context.now() / 1000) * 1000,
+  };
+  const parsed = parseMeshRoot(meshRootManifest(root), { createdAt: root.createdAt, defaultNamespace: namespace });
+  if ("problems" in parsed) throw combined(parsed.problems);
+  return { root };
+}
+
+function fromText({ admin }: OpenedStore, text: string): NewRoot[] {
+  const documents = admin.parse(text);
+  const problems = documents.flatMap((document) => document.problems);
+  if (problems.length > 0) throw combined(problems);
+  return documents.flatMap(({ root, text: own }) => (root === undefined ? [] : [{ root, text: own }]));
+}
+
+/** All problems of a manifest in one error, under the code of the first. */
+function combined(problems: readonly Problem[]): MeshrootError {
+  const [first, ...rest] = problems;
+  const more = rest.map(({ code, message }) => `\n       ${code} ${message}`).join("");
+  return new MeshrootError(first?.code ?? "MR1003", `${first?.message}${more}`, first?.hint ?? "");
+}
+
+function usage(message: string): MeshrootError {
+  return new MeshrootError("MR5001", message, "`meshroot root create --help` shows both forms.");
+}

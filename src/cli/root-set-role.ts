@@ -1,0 +1,50 @@
+import { Argument, type Command } from "commander";
+import { MeshrootError, raise } from "../core/errors.ts";
+import { type MeshRoot, ROLES, type Role, rootKey } from "../core/mesh-root.ts";
+import { checkUpdate } from "../core/mesh-root-rules.ts";
+import type { CliContext } from "./context.ts";
+import {
+  findRoot,
+  openStore,
+  refuseWhileBroken,
+  remarkOnServer,
+  type StoreFlags,
+  stepTable,
+  withStore,
+} from "./root-common.ts";
+
+/** `meshroot root set-role NAME ROLE [--force-unsafe REASON]`. */
+export function addRootSetRole(parent: Command, context: CliContext): void {
+  withStore(parent.command("set-role").description("move a root one step: active <-> passive <-> inactive"))
+    .argument("<name>", "name of the root")
+    .addArgument(new Argument("<role>", "its new role").choices(ROLES))
+    .option("--force-unsafe <reason>", "do not wait for proxies: requests may fail; the reason is kept with the root")
+    .action(async (name: string, role: Role, flags: StoreFlags & { forceUnsafe?: string }) => {
+      const { forceUnsafe } = flags;
+      if (forceUnsafe?.trim() === "")
+        throw new MeshrootError(
+          "MR5001",
+          "--force-unsafe needs a reason",
+          "Say why, for whoever reads the audit later.",
+        );
+      const store = openStore(context, flags);
+      const steps = await store.admin.edit(async (roots) => {
+        const listing = await roots.list();
+        refuseWhileBroken(listing);
+        const before = findRoot(listing, name, store.namespace);
+        const after: MeshRoot = { ...before, role };
+        raise(checkUpdate(listing.roots, before, after, store.namespace));
+        await roots.setRole(before, role, forceUnsafe === undefined ? {} : { forceUnsafe });
+        context.stderr(`root ${name}: ${before.role} -> ${role}\n`);
+        if (forceUnsafe !== undefined)
+          context.stderr(
+            `warning: force-unsafe: this step waits for no proxy; set the role again without the flag to end it\n`,
+          );
+        else if (before.forceUnsafe !== undefined) context.stderr("force-unsafe taken off: gates hold again\n");
+        const replaced = listing.roots.map((root) => (rootKey(root) === rootKey(before) ? after : root));
+        return stepTable(listing.roots, replaced, store.namespace);
+      });
+      context.stdout(steps);
+      await remarkOnServer(context, store);
+    });
+}

@@ -1,0 +1,81 @@
+/** Composition root: gives the commands the real stores, clock and streams. */
+
+import { readFileSync } from "node:fs";
+import { access, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { text as readAll } from "node:stream/consumers";
+import { serverStatus } from "./cli/admin-client.ts";
+import type { CliContext, RootAdmin } from "./cli/context.ts";
+import { runCli } from "./cli/program.ts";
+import { MeshrootError } from "./core/errors.ts";
+import { openDataDir } from "./stores/files/data-dir.ts";
+import { takeLock } from "./stores/files/file-lock.ts";
+import { rootFiles } from "./stores/files/root-files.ts";
+
+/** How long a command waits for another one that edits roots. */
+const EDIT_WAIT_MS = 5000;
+
+/** Runs the command line (without `node` and script name); sets the exit code of the process. */
+export async function main(argv: readonly string[]): Promise<void> {
+  // A reader that has seen enough (`| head`) is no error.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+  });
+  process.exitCode = await runCli(argv, realContext());
+}
+
+function realContext(): Omit<CliContext, "exit"> {
+  return {
+    stdout: (text) => void process.stdout.write(text),
+    stderr: (text) => void process.stderr.write(text),
+    env: process.env,
+    version: packageVersion(),
+    now: Date.now,
+    readInput,
+    roots: rootsOf,
+    serverStatus,
+  };
+}
+
+/** From src/ as well as from dist/, the package is one directory up. */
+function packageVersion(): string {
+  const manifest = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string };
+  return manifest.version;
+}
+
+async function readInput(path: string): Promise<string> {
+  try {
+    return path === "-" ? await readAll(process.stdin) : await readFile(path, "utf8");
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    throw new MeshrootError("MR5005", `can't read ${path}: ${message}`, "Check the path given with -f.", error);
+  }
+}
+
+function rootsOf(path: string, namespace: string): RootAdmin {
+  const directory = join(path, "roots");
+  const files = rootFiles(directory, namespace);
+  return {
+    async list() {
+      await access(directory).catch((error: unknown) => {
+        throw new MeshrootError(
+          "MR2002",
+          `${path} is not a meshroot data directory`,
+          "Give the server's --data-dir (or MESHROOT_DATA_DIR); `meshroot root create` begins a new one.",
+          error,
+        );
+      });
+      return files.list();
+    },
+    parse: files.parse,
+    async edit(work) {
+      const dataDir = await openDataDir(path, { lock: false });
+      const lock = await takeLock(dataDir.editLock, EDIT_WAIT_MS);
+      try {
+        return await work(files);
+      } finally {
+        await lock.release();
+      }
+    },
+  };
+}
