@@ -1,142 +1,115 @@
-/** A certificate authority whose key is at hand, and the making of a new one. */
+/** A certificate authority whose key is in our hands. */
 
-import { createPrivateKey, createPublicKey, type KeyObject, X509Certificate } from "node:crypto";
+import { type KeyObject, X509Certificate } from "node:crypto";
 import type { CertificateAuthority, Clock, IssuedCertificate, IssueRequest } from "../controller/ports.ts";
-import { MeshrootError } from "../core/errors.ts";
-import { createCertificate, encodeName, keyId, type Name } from "./certificate.ts";
-import { inspect, inspectCertificate } from "./inspect.ts";
-import { generateKeyPair, type KeyAlgorithm, privateKeyPem } from "./keys.ts";
-import { BACKDATE_MS } from "./profiles.ts";
+import { type Problem, raise } from "../core/errors.ts";
+import { encodeName, randomSerial, signatureFor, signCertificate } from "./certificate.ts";
+import { type KeyUsage, keyId } from "./extensions.ts";
+import { fingerprintOf, normaliseSerial, subjectDer } from "./inspect.ts";
+import { certificatePem, type ParsedCertificate, parseOne } from "./pem.ts";
 
-const ORGANIZATION = "Open Service Mesh";
+/** Organization in OSM's leaves (osm-compatibility.md). */
+export const DEFAULT_ORGANIZATION = "Open Service Mesh";
 
-/** OSM's subject of a Tresor root. Two roots share it: SKI and AKI tell them apart. */
-const TRESOR_SUBJECT: Name = [
-  { type: "C", value: "US" },
-  { type: "L", value: "CA" },
-  { type: "O", value: ORGANIZATION },
-  { type: "CN", value: "osm-ca.openservicemesh.io" },
-];
-
-/** A new self-signed root: certSign and cRLSign only, valid from a little before `now` (ms) for `validityMs`. */
-export async function createRootCa(options: {
-  readonly algorithm: KeyAlgorithm;
-  readonly validityMs: number;
-  readonly now: number;
-}): Promise<{ readonly certificatePem: string; readonly privateKeyPem: string }> {
-  const keyPair = await generateKeyPair(options.algorithm);
-  const certificatePem = await createCertificate({
-    subject: TRESOR_SUBJECT,
-    publicKey: keyPair.publicKey,
-    notBefore: options.now - BACKDATE_MS,
-    notAfter: options.now + options.validityMs,
-    ca: true,
-    usages: [],
-    dnsNames: [],
-    uris: [],
-    issuer: { name: encodeName(TRESOR_SUBJECT), keyId: keyId(keyPair.publicKey), privateKey: keyPair.privateKey },
-  });
-  return { certificatePem, privateKeyPem: privateKeyPem(keyPair) };
-}
-
-/** Throws MR3001 when certificate and key are no working CA; its text says what to do and holds no key material. */
-export function createAuthority(options: {
+export type AuthorityOptions = {
+  /** Exactly one certificate. */
   readonly certificatePem: string;
-  readonly privateKeyPem: string;
-  readonly clock: Clock;
-}): CertificateAuthority {
-  const { certificate, privateKey } = readCa(options.certificatePem, options.privateKeyPem);
-  const info = inspectCertificate(certificate);
-  const issuer = {
-    name: subjectDer(certificate),
-    keyId: info.subjectKeyId === undefined ? keyId(certificate.publicKey) : Buffer.from(info.subjectKeyId, "hex"),
-    privateKey,
-  };
-  const { fingerprint, serial, notBefore, notAfter } = info;
-  return {
-    fingerprint,
-    serial,
-    notBefore,
-    notAfter,
-    certificatePem: certificate.toString(),
-    issue: async (request) => {
-      const now = options.clock.now();
-      const until = new Date(notAfter).toISOString();
-      if (now >= notAfter) throw new MeshrootError("MR3002", `the root ${info.subject} expired at ${until}`, "create another root and rotate to it");
-      if (now < notBefore) {
-        const from = new Date(notBefore).toISOString();
-        throw new MeshrootError("MR3003", `the root ${info.subject} is valid from ${from} only`, "check this machine's clock");
-      }
-      return issueUnder(issuer, request, { notBefore, notAfter });
-    },
-  };
-}
+  readonly privateKey: KeyObject;
+  readonly clock: Pick<Clock, "now">;
+  /** Organization in the subject of what it issues. */
+  readonly organization?: string | undefined;
+};
 
-async function issueUnder(
-  issuer: { name: Buffer; keyId: Buffer; privateKey: KeyObject },
-  request: IssueRequest,
-  root: { notBefore: number; notAfter: number },
-): Promise<IssuedCertificate> {
-  const { commonName, dnsNames, uris, usages, keyPair } = request;
-  const chainPem = await createCertificate({
-    subject: [{ type: "O", value: ORGANIZATION }, { type: "CN", value: commonName }],
-    publicKey: keyPair.publicKey,
-    notBefore: Math.max(request.notBefore, root.notBefore),
-    notAfter: Math.min(request.notAfter, root.notAfter),
-    ca: false,
-    usages,
-    dnsNames,
-    uris,
-    issuer,
-  });
-  const { fingerprint, serial, notBefore, notAfter } = inspect(chainPem);
-  return { chainPem, fingerprint, serial, notBefore, notAfter };
-}
+/**
+ * Keeps the contract of ports.ts. Throws MR3005 when the PEM isn't one certificate, MR3001 when it is no CA or the key
+ * isn't its key. An expired root makes an authority all the same, because peers may still trust it: only issuing fails.
+ */
+export function createAuthority(options: AuthorityOptions): CertificateAuthority {
+  const { privateKey, clock, organization = DEFAULT_ORGANIZATION } = options;
+  const root = parseOne(options.certificatePem, "the CA certificate");
+  raise(caProblem(root, privateKey));
+  const issuer = subjectDer(root.x509);
+  // What AKI has to repeat is what the root says of itself; only a root without SKI leaves the choice to us.
+  const authorityKeyId = root.subjectKeyId ?? keyId(root.x509.publicKey);
 
-function readCa(certificatePem: string, keyPem: string): { certificate: X509Certificate; privateKey: KeyObject } {
-  const corrupt = (what: string, cause?: unknown) =>
-    new MeshrootError("MR3001", what, "restore the secret from a backup, or point the root at another one; nothing was overwritten", cause);
-  let certificate: X509Certificate;
-  try {
-    certificate = new X509Certificate(certificatePem);
-  } catch {
-    throw corrupt("the CA certificate can't be read");
+  async function issue(request: IssueRequest): Promise<IssuedCertificate> {
+    raise(issueProblem(request, root, clock.now()));
+    const { publicKey } = request.keyPair;
+    const notAfter = Math.min(request.notAfter, root.notAfter);
+    const der = await signCertificate(
+      {
+        serial: randomSerial(),
+        issuer,
+        subject: encodeName({ organization, commonName: request.commonName }),
+        notBefore: request.notBefore,
+        notAfter,
+        publicKey,
+        isCa: false,
+        keyUsage: leafKeyUsage(publicKey),
+        extKeyUsage: request.usages,
+        dnsNames: request.dnsNames,
+        uris: request.uris,
+        subjectKeyId: keyId(publicKey),
+        authorityKeyId,
+      },
+      privateKey,
+    );
+    const leaf = new X509Certificate(der);
+    return {
+      chainPem: certificatePem(der),
+      fingerprint: fingerprintOf(leaf),
+      serial: normaliseSerial(leaf.serialNumber),
+      notBefore: leaf.validFromDate.getTime(),
+      notAfter: leaf.validToDate.getTime(),
+    };
   }
-  let privateKey: KeyObject;
-  try {
-    privateKey = createPrivateKey(keyPem);
-  } catch {
-    // OpenSSL's own error is left out: it must not quote what it was given.
-    throw corrupt("the CA's private key can't be read");
+
+  const { fingerprint, serial, notBefore, notAfter, pem } = root;
+  return { fingerprint, certificatePem: pem, serial, notBefore, notAfter, issue };
+}
+
+function caProblem(root: ParsedCertificate, key: KeyObject): Problem | undefined {
+  if (!root.isCa) {
+    const hint = "give a certificate with basicConstraints CA:TRUE and, where it has key usages, keyCertSign";
+    return { code: "MR3001", message: `${root.subject} is not a CA certificate`, hint };
   }
-  if (!certificate.ca) throw corrupt("the certificate is not a CA's");
-  const spki = (key: KeyObject) => key.export({ type: "spki", format: "der" });
-  if (!spki(createPublicKey(privateKey)).equals(spki(certificate.publicKey))) {
-    throw corrupt("the CA's private key does not belong to its certificate");
+  if (!root.x509.checkPrivateKey(key)) {
+    const hint = "give certificate and private key of one and the same CA";
+    return { code: "MR3001", message: `the private key does not belong to the certificate of ${root.subject}`, hint };
   }
-  return { certificate, privateKey };
+  if (signatureFor(key) === undefined) {
+    const hint = "use a CA with an RSA, P-256, P-384 or P-521 key";
+    const message = `the CA key is of type ${key.asymmetricKeyType}, which Envoy does not verify`;
+    return { code: "MR3001", message, hint };
+  }
+  return undefined;
 }
 
-/** The subject's DER, byte for byte: the sixth element of the TBS when a version is there (RFC 5280 4.1). */
-function subjectDer(certificate: X509Certificate): Buffer {
-  return derElement(derElement(certificate.raw, 0), 5);
+function issueProblem(request: IssueRequest, root: ParsedCertificate, now: number): Problem | undefined {
+  const name = `root ${root.subject} (serial ${root.serial})`;
+  const at = (ms: number): string => new Date(ms).toISOString();
+  if (now >= root.notAfter) {
+    const hint = "make a new root and rotate to it; this one can be trusted but not sign any more";
+    return { code: "MR3002", message: `${name} expired at ${at(root.notAfter)}`, hint };
+  }
+  if (now < root.notBefore) {
+    const hint = "check this machine's clock, or wait until then before the root becomes active";
+    return { code: "MR3003", message: `${name} is not valid before ${at(root.notBefore)}`, hint };
+  }
+  if (Math.min(request.notAfter, root.notAfter) <= request.notBefore) {
+    const hint = "ask for a validity that is longer than zero";
+    return { code: "MR3004", message: `a certificate for ${request.commonName} would end before it begins`, hint };
+  }
+  // Both kinds of SAN are IA5String; anything above would be cut to a byte and become another name.
+  const odd = [...request.dnsNames, ...request.uris].find((text) => !/^[\x21-\x7e]+$/.test(text));
+  if (odd !== undefined) {
+    const hint = "use printable ASCII without spaces in trust domains, namespaces and host names";
+    return { code: "MR3004", message: `${JSON.stringify(odd)} can't be a subject alternative name`, hint };
+  }
+  return undefined;
 }
 
-/** Element `index` of a DER SEQUENCE, header and all. */
-function derElement(der: Buffer, index: number): Buffer {
-  let offset = contentOffset(der, 0);
-  for (let skipped = 0; skipped < index; skipped += 1) offset = elementEnd(der, offset);
-  return der.subarray(offset, elementEnd(der, offset));
-}
-
-function contentOffset(der: Buffer, start: number): number {
-  const length = der.readUInt8(start + 1);
-  return start + 2 + (length > 0x7f ? length & 0x7f : 0);
-}
-
-function elementEnd(der: Buffer, start: number): number {
-  const first = der.readUInt8(start + 1);
-  const content = contentOffset(der, start);
-  const length = first > 0x7f ? der.readUIntBE(start + 2, first & 0x7f) : first;
-  return content + length;
+/** An EC key doesn't encipher keys: RFC 8813 3 forbids to say so, where OSM's RSA leaves need it. */
+function leafKeyUsage(publicKey: KeyObject): readonly KeyUsage[] {
+  return publicKey.asymmetricKeyType === "rsa" ? ["digitalSignature", "keyEncipherment"] : ["digitalSignature"];
 }

@@ -1,54 +1,116 @@
-/** Our own look at what we are about to send (R80): a secret that fails is withheld, because Envoy may store it unseen. */
+/** Our own check of a secret before any proxy sees it (R80): a failing one is withheld, not sent. */
 
-import { createPrivateKey, X509Certificate } from "node:crypto";
+import { createPrivateKey, type KeyObject } from "node:crypto";
 import type { Problem } from "../core/errors.ts";
-import { inspectCertificate } from "./inspect.ts";
-import { parseBundle } from "./pem.ts";
+import { type ParsedCertificate, parseBundle } from "./pem.ts";
 
-/** BoringSSL takes these curves and RSA from 2048 bits. */
-const CURVES = new Set(["prime256v1", "secp384r1", "secp521r1"]);
+const ENVOY_CURVES = new Set(["prime256v1", "secp384r1", "secp521r1"]);
+const MIN_RSA_BITS = 2048;
 
-/** MR4003 with the first thing that is wrong; undefined: Envoy can use it and peers that trust `rootPem` accept it. */
-export function checkLeaf(leaf: {
+export type LeafToCheck = {
+  /** Leaf first, then intermediates. */
   readonly chainPem: string;
   readonly privateKeyPem: string;
+  /** The root that it has to chain to, one certificate. */
   readonly rootPem: string;
   /** Milliseconds since the epoch. */
   readonly now: number;
-}): Problem | undefined {
-  const wrong = (what: string): Problem => ({
-    code: "MR4003",
-    message: `a certificate was issued that can't be used: ${what}`,
-    hint: "look at the provider of the signing root; the proxies keep what they have",
-  });
-  const { certificates, problems } = parseBundle(leaf.chainPem);
-  const [first] = certificates;
-  if (first === undefined || problems.length > 0) return wrong("its chain can't be read");
-  const certificate = new X509Certificate(first.pem);
-  if (!certificate.checkPrivateKey(createPrivateKey(leaf.privateKeyPem))) return wrong("it does not match its private key");
-  const { asymmetricKeyType: type, asymmetricKeyDetails: details } = certificate.publicKey;
-  if (type === "ec" && !CURVES.has(details?.namedCurve ?? "")) return wrong(`Envoy does not take the curve ${details?.namedCurve}`);
-  if (type === "rsa" && (details?.modulusLength ?? 0) < 2048) return wrong("Envoy takes RSA keys from 2048 bits only");
-  if (first.notAfter <= leaf.now) return wrong("it has expired");
-  const root = new X509Certificate(leaf.rootPem);
-  const links = [...certificates.map(({ pem }) => new X509Certificate(pem)), root];
-  for (const [index, issuer] of links.entries()) {
-    const subject = links[index - 1];
-    if (subject === undefined) continue;
-    const issuerId = inspectCertificate(issuer).subjectKeyId;
-    const named = inspectCertificate(subject).authorityKeyId;
-    const sameKey = issuerId === undefined || named === undefined || issuerId === named;
-    if (!sameKey || !subject.checkIssued(issuer) || !subject.verify(issuer.publicKey)) return wrong("it was not signed by its root");
+};
+
+/**
+ * What is wrong with a leaf, if anything: MR3005 for PEM that can't be read, MR4003 for a chain that Envoy or its peers
+ * would refuse. The root may have expired; nothing else may. The message never repeats key material.
+ */
+export function checkLeaf({ chainPem, privateKeyPem, rootPem, now }: LeafToCheck): Problem | undefined {
+  const chain = parseBundle(chainPem);
+  const [root, ...more] = parseBundle(rootPem).certificates;
+  const [leaf] = chain.certificates;
+  if (chain.problems[0] !== undefined) return chain.problems[0];
+  if (leaf === undefined) return unreadable("the chain holds no certificate");
+  if (root === undefined || more.length > 0) return unreadable("the root is not exactly one certificate");
+  let key: KeyObject;
+  try {
+    key = createPrivateKey(privateKeyPem);
+  } catch {
+    return unreadable("the private key is not an unencrypted PEM key");
+  }
+  if (!leaf.x509.checkPrivateKey(key)) return withheld(leaf, "does not match its private key");
+  return weakKey(leaf) ?? outOfTime(leaf, now) ?? brokenChain(chain.certificates, root, now);
+}
+
+/**
+ * What is wrong with a trust bundle, if anything, as MR3005 (unreadable) or MR4003 (empty, or a certificate that is no
+ * CA). Expired roots pass: a peer's leaf decides.
+ */
+export function checkBundle(pem: string): Problem | undefined {
+  const { certificates, problems } = parseBundle(pem);
+  if (problems[0] !== undefined) return problems[0];
+  if (certificates.length === 0) {
+    const hint = "an empty bundle would make proxies trust nobody: give at least one root";
+    return { code: "MR4003", message: "the trust bundle is empty", hint };
+  }
+  const other = certificates.find((certificate) => !certificate.isCa);
+  if (other === undefined) return undefined;
+  const hint = "put CA certificates only into a trust bundle";
+  return { code: "MR4003", message: `${describe(other)} in the trust bundle is not a CA`, hint };
+}
+
+function weakKey(leaf: ParsedCertificate): Problem | undefined {
+  const { asymmetricKeyType: type, asymmetricKeyDetails: details } = leaf.x509.publicKey;
+  const curve = details?.namedCurve ?? "unnamed curve";
+  const bits = details?.modulusLength ?? 0;
+  if (type === "ec" ? ENVOY_CURVES.has(curve) : type === "rsa" && bits >= MIN_RSA_BITS) return undefined;
+  const what = type === "ec" ? curve : type === "rsa" ? `RSA-${bits}` : `${type}`;
+  return withheld(
+    leaf,
+    `has a key that Envoy refuses (${what}; it takes P-256, P-384, P-521, RSA from ${MIN_RSA_BITS})`,
+  );
+}
+
+function outOfTime(certificate: ParsedCertificate, now: number): Problem | undefined {
+  if (now >= certificate.notAfter) return withheld(certificate, `expired at ${iso(certificate.notAfter)}`);
+  if (now < certificate.notBefore) return withheld(certificate, `is not valid before ${iso(certificate.notBefore)}`);
+  return undefined;
+}
+
+function brokenChain(chain: readonly ParsedCertificate[], root: ParsedCertificate, now: number): Problem | undefined {
+  const [leaf] = chain;
+  if (leaf?.isCa === true) return withheld(leaf, "is a CA: a proxy that holds it could sign for anybody");
+  // A chain that ends in the root itself is longer than need be, and still good.
+  const path = chain.filter((certificate) => certificate.fingerprint !== root.fingerprint);
+  for (const [index, certificate] of path.entries()) {
+    const issuer = path[index + 1] ?? root;
+    if (!isIssuedBy(certificate, issuer)) return withheld(certificate, `was not issued by ${describe(issuer)}`);
+    if (issuer.pathLength !== undefined && index > issuer.pathLength)
+      return withheld(certificate, `stands deeper below ${describe(issuer)} than that one's path length allows`);
+    const problem = issuer === root ? undefined : outOfTime(issuer, now);
+    if (problem !== undefined) return problem;
   }
   return undefined;
 }
 
-/** MR3005 when a trust bundle is empty, or holds what can't be read or is no CA. Expired roots may stand in it (F5). */
-export function checkBundle(pem: string): Problem | undefined {
-  const { certificates, problems } = parseBundle(pem);
-  const hint = "give every root a CA certificate in PEM";
-  if (certificates.length === 0) return { code: "MR3005", message: "the trust bundle holds no certificate", hint };
-  const stranger = certificates.find(({ isCa }) => !isCa);
-  if (stranger !== undefined) return { code: "MR3005", message: `${stranger.subject} is not a CA certificate`, hint };
-  return problems[0];
+/** By key id where both name one (roots share their subject), by name and key usage, and by the signature itself. */
+function isIssuedBy(certificate: ParsedCertificate, issuer: ParsedCertificate): boolean {
+  const { authorityKeyId } = certificate;
+  const { subjectKeyId } = issuer;
+  if (authorityKeyId !== undefined && subjectKeyId !== undefined && authorityKeyId !== subjectKeyId) return false;
+  return issuer.isCa && certificate.x509.checkIssued(issuer.x509) && certificate.x509.verify(issuer.x509.publicKey);
+}
+
+const HINT = "it was not sent; look at the provider that issued it, and at the MeshRootCertificate's status";
+
+function withheld(certificate: ParsedCertificate, what: string): Problem {
+  return { code: "MR4003", message: `${describe(certificate)} ${what}`, hint: HINT };
+}
+
+function unreadable(message: string): Problem {
+  return { code: "MR3005", message, hint: HINT };
+}
+
+function describe(certificate: ParsedCertificate): string {
+  return `${certificate.subject} (serial ${certificate.serial})`;
+}
+
+function iso(ms: number): string {
+  return new Date(ms).toISOString();
 }

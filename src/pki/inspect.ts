@@ -1,76 +1,91 @@
-/** What a certificate says, read by node:crypto; extensions that it does not show are read from the DER. */
+/** What a certificate says, in the words and units of the product. node:crypto parses; forge only walks what it parsed. */
 
 import { X509Certificate } from "node:crypto";
-import forge from "node-forge";
+import { MeshrootError } from "../core/errors.ts";
+import { type Asn1, decode, encode, isContext, members } from "./der.ts";
+import { type ReadExtensions, readExtensions } from "./extensions.ts";
 
-export type CertificateInfo = {
+export type CertificateInfo = ReadExtensions & {
   /** SHA-256 of the DER, 64 lower-case hex digits. */
   readonly fingerprint: string;
-  /** Lower-case hex without leading zeros, as Envoy's /certs prints it. */
+  /** As `normaliseSerial` writes it. */
   readonly serial: string;
+  /** For people: `C=US, O=…, CN=…`, in the certificate's order. */
   readonly subject: string;
+  readonly issuer: string;
   /** Milliseconds since the epoch. */
   readonly notBefore: number;
   readonly notAfter: number;
+  /** Basic constraints say CA, and key usage, where present, allows to sign certificates. */
   readonly isCa: boolean;
-  /** Lower-case hex; undefined where the certificate has none. */
-  readonly subjectKeyId: string | undefined;
-  readonly authorityKeyId: string | undefined;
 };
 
-const SUBJECT_KEY_ID = "2.5.29.14";
-const AUTHORITY_KEY_ID = "2.5.29.35";
-
-/** Throws what node:crypto throws when this is no certificate. */
-export function inspect(pem: string): CertificateInfo {
-  return inspectCertificate(new X509Certificate(pem));
+/**
+ * Describes the first certificate in `certificate`, PEM or DER. Throws MR3005 where there is none; the text is not
+ * repeated, it may be a private key.
+ */
+export function inspect(certificate: string | Buffer): CertificateInfo {
+  let x509: X509Certificate;
+  try {
+    x509 = new X509Certificate(certificate);
+  } catch {
+    const hint = "give an X.509 certificate in PEM form; `openssl x509 -noout -text` shows what it is";
+    throw new MeshrootError("MR3005", "this is not a certificate", hint);
+  }
+  return inspectX509(x509);
 }
 
-export function inspectCertificate(certificate: X509Certificate): CertificateInfo {
-  const extensions = readExtensions(certificate.raw);
+/** As `inspect`, for a certificate that is parsed already. Throws MR3005 on extensions that are not DER. */
+export function inspectX509(x509: X509Certificate): CertificateInfo {
+  let extensions: ReadExtensions;
+  try {
+    extensions = readExtensions(tbsMembers(x509));
+  } catch (error) {
+    const hint = "have the certificate issued again; `openssl asn1parse` shows where it breaks off";
+    throw new MeshrootError("MR3005", "the extensions of this certificate are malformed", hint, error);
+  }
   return {
-    fingerprint: certificate.fingerprint256.replaceAll(":", "").toLowerCase(),
-    serial: normaliseSerial(certificate.serialNumber),
-    subject: certificate.subject.replaceAll("\n", ", "),
-    notBefore: certificate.validFromDate.getTime(),
-    notAfter: certificate.validToDate.getTime(),
-    isCa: certificate.ca,
-    subjectKeyId: keyIdOf(extensions.get(SUBJECT_KEY_ID), "subject"),
-    authorityKeyId: keyIdOf(extensions.get(AUTHORITY_KEY_ID), "authority"),
+    ...extensions,
+    fingerprint: fingerprintOf(x509),
+    serial: normaliseSerial(x509.serialNumber),
+    subject: oneLine(x509.subject),
+    issuer: oneLine(x509.issuer),
+    notBefore: x509.validFromDate.getTime(),
+    notAfter: x509.validToDate.getTime(),
+    isCa: x509.ca,
   };
 }
 
+/** SHA-256 of the certificate's DER, 64 lower-case hex digits. */
+export function fingerprintOf(x509: X509Certificate): string {
+  return x509.fingerprint256.replaceAll(":", "").toLowerCase();
+}
+
+/**
+ * Lower-case hex without colons or leading zeros ("0" for zero). OpenSSL, Node and Envoy's /certs pad and capitalise
+ * differently: compare serials in this form only.
+ */
 export function normaliseSerial(serial: string): string {
-  return serial.toLowerCase().replace(/^0+(?=.)/, "");
+  return serial
+    .replaceAll(":", "")
+    .toLowerCase()
+    .replace(/^0+(?=.)/, "");
 }
 
-function readExtensions(der: Buffer): Map<string, string> {
-  const certificate = forge.asn1.fromDer(der.toString("binary"));
-  const tbs = child(certificate, 0);
-  const wrapper = children(tbs).find((node) => node.tagClass === forge.asn1.Class.CONTEXT_SPECIFIC && node.type === 3);
-  const result = new Map<string, string>();
-  for (const extension of wrapper === undefined ? [] : children(child(wrapper, 0))) {
-    const parts = children(extension);
-    const value = parts.at(-1)?.value;
-    if (typeof parts[0]?.value === "string" && typeof value === "string") result.set(forge.asn1.derToOid(parts[0].value), value);
-  }
-  return result;
+/** DER of the subject, as it must stand in the issuer field of what this certificate signs. */
+export function subjectDer(x509: X509Certificate): Buffer {
+  const tbs = tbsMembers(x509);
+  const [first] = tbs;
+  // [0] version is optional and shifts what follows: serial, signature, issuer, validity, subject.
+  const subject = tbs[first !== undefined && isContext(first, 0) ? 5 : 4];
+  return subject === undefined ? Buffer.of(0x30, 0) : encode(subject);
 }
 
-function keyIdOf(der: string | undefined, kind: "subject" | "authority"): string | undefined {
-  if (der === undefined) return undefined;
-  const node = forge.asn1.fromDer(der);
-  // AuthorityKeyIdentifier is a SEQUENCE whose element [0] is the key id (RFC 5280 4.2.1.1).
-  const value = kind === "subject" ? node.value : children(node).find((part) => part.type === 0)?.value;
-  return typeof value === "string" ? Buffer.from(value, "binary").toString("hex") : undefined;
+function tbsMembers(x509: X509Certificate): readonly Asn1[] {
+  return members(members(decode(x509.raw))[0]);
 }
 
-function children(node: forge.asn1.Asn1): forge.asn1.Asn1[] {
-  return Array.isArray(node.value) ? node.value : [];
-}
-
-function child(node: forge.asn1.Asn1, index: number): forge.asn1.Asn1 {
-  const found = children(node)[index];
-  if (found === undefined) throw new Error("not a certificate");
-  return found;
+/** Node prints an attribute a line, in the certificate's order, with control characters escaped. */
+function oneLine(name: string | undefined): string {
+  return (name ?? "").replaceAll("\n", ", ");
 }

@@ -1,36 +1,88 @@
-/** Which names, uses and times our certificates carry (osm-compatibility of the leaf; evidence.md C1 of the xDS ones). */
+/** What goes into each kind of certificate that meshroot asks for; pure, an authority signs it afterwards. */
 
 import type { IssueRequest, KeyPair } from "../controller/ports.ts";
-import { dnsPrincipal, type ProxyIdentity, proxyCommonName, proxyUri, type SanForm, type ServiceIdentity, spiffeId } from "../core/identity.ts";
+import {
+  dnsPrincipal,
+  type ProxyIdentity,
+  proxyCommonName,
+  proxyUri,
+  type SanForm,
+  type ServiceIdentity,
+  spiffeId,
+} from "../core/identity.ts";
 
-/** Tolerance for clocks that are behind ours: a fresh certificate must be valid for them too. */
+/** How far `notBefore` lies in the past, in ms: a peer's clock may run up to two minutes behind ours. */
 export const BACKDATE_MS = 2 * 60_000;
 
-/** X.520's upper bound of a common name, in characters; longer ones are cut, since names are matched by SAN only. */
+/** Renewal is due at the latest when this many ms are left. */
+export const MIN_RENEWAL_MARGIN_MS = 5 * 60_000;
+
+/** Upper bound of a common name (X.520 ub-common-name, RFC 5280 appendix A), in characters. */
 const MAX_COMMON_NAME = 64;
 
-export type Validity = { readonly now: number; readonly validityMs: number };
+/** `now` in ms since the epoch; the certificate ends `validityMs` after it. */
+export type Period = { readonly now: number; readonly validityMs: number };
 
-export function serviceLeaf(identity: ServiceIdentity, form: SanForm, validity: Validity, keyPair: KeyPair): IssueRequest {
-  const name = dnsPrincipal(identity, form.trustDomain);
-  const uris = form.spiffe ? [spiffeId(identity, form.trustDomain)] : [];
-  return { commonName: cut(name), dnsNames: [name], uris, usages: ["serverAuth", "clientAuth"], keyPair, ...times(validity) };
+/**
+ * A workload's leaf: its DNS principal as common name and DNS SAN, and where the root's form has SPIFFE its URI SAN too
+ * (osm-compatibility.md). Good for both ends of a connection.
+ */
+export function serviceLeaf(identity: ServiceIdentity, form: SanForm, period: Period, keyPair: KeyPair): IssueRequest {
+  const principal = dnsPrincipal(identity, form.trustDomain);
+  return {
+    commonName: fitCommonName(principal),
+    dnsNames: [principal],
+    uris: form.spiffe ? [spiffeId(identity, form.trustDomain)] : [],
+    usages: ["serverAuth", "clientAuth"],
+    keyPair,
+    ...validity(period),
+  };
 }
 
-/** Exactly one URI SAN, which marks it and which no service leaf carries (C1). */
-export function xdsClient(proxy: ProxyIdentity, validity: Validity, keyPair: KeyPair): IssueRequest {
-  const uris = [proxyUri(proxy)];
-  return { commonName: cut(proxyCommonName(proxy)), dnsNames: [], uris, usages: ["clientAuth"], keyPair, ...times(validity) };
+/** The credential of a proxy on the xDS port: exactly one URI SAN and no other name (evidence.md C1). */
+export function xdsClient(proxy: ProxyIdentity, period: Period, keyPair: KeyPair): IssueRequest {
+  return {
+    commonName: fitCommonName(proxyCommonName(proxy)),
+    dnsNames: [],
+    uris: [proxyUri(proxy)],
+    usages: ["clientAuth"],
+    keyPair,
+    ...validity(period),
+  };
 }
 
-export function xdsServer(dnsNames: readonly string[], validity: Validity, keyPair: KeyPair): IssueRequest {
-  return { commonName: cut(dnsNames[0] ?? "xds"), dnsNames, uris: [], usages: ["serverAuth"], keyPair, ...times(validity) };
+/** The xDS server's own certificate; the first name is its common name. */
+export function xdsServer(dnsNames: readonly [string, ...string[]], period: Period, keyPair: KeyPair): IssueRequest {
+  return {
+    commonName: fitCommonName(dnsNames[0]),
+    dnsNames,
+    uris: [],
+    usages: ["serverAuth"],
+    keyPair,
+    ...validity(period),
+  };
 }
 
-function times({ now, validityMs }: Validity) {
+/**
+ * Whether a certificate is due for renewal: less than max(validity / 3, 5 min) left (osm-compatibility.md, C6). All in
+ * ms since the epoch. One that lives for less than five minutes in all, because its root ends, is always due: the caller
+ * paces itself, and adds the noise that keeps proxies apart.
+ */
+export function mustRenew(now: number, notBefore: number, notAfter: number): boolean {
+  return notAfter - now < Math.max((notAfter - notBefore) / 3, MIN_RENEWAL_MARGIN_MS);
+}
+
+/**
+ * A dotted name cut to 64 characters at the end of a label, so that what is left never shows half a name. The whole name
+ * is in the SAN, by which every decision is made; OSM wrote longer ones, which strict X.520 readers refuse. The uuid and
+ * kind of a proxy (at most 44 characters) always survive.
+ */
+export function fitCommonName(name: string): string {
+  if (name.length <= MAX_COMMON_NAME) return name;
+  const end = name.lastIndexOf(".", MAX_COMMON_NAME);
+  return name.slice(0, end > 0 ? end : MAX_COMMON_NAME);
+}
+
+function validity({ now, validityMs }: Period): { readonly notBefore: number; readonly notAfter: number } {
   return { notBefore: now - BACKDATE_MS, notAfter: now + validityMs };
-}
-
-function cut(commonName: string): string {
-  return commonName.slice(0, MAX_COMMON_NAME);
 }

@@ -1,58 +1,69 @@
-/** Tresor: a self-signed root whose certificate and key are kept in a Secret, as in OSM. */
+/** Tresor: the built-in CA. Its certificate and key are an Opaque secret, in the form that OSM wrote. */
 
-import type { CertificateProvider, Clock, SecretStore } from "../controller/ports.ts";
-import { MANAGED_BY } from "../controller/ports.ts";
+import { createPrivateKey, type KeyObject } from "node:crypto";
+import {
+  type CertificateAuthority,
+  type CertificateProvider,
+  type Clock,
+  MANAGED_BY,
+  type Secret,
+  type SecretStore,
+} from "../controller/ports.ts";
 import { MeshrootError } from "../core/errors.ts";
 import type { ProviderSpec, SecretRef } from "../core/mesh-root.ts";
-import { createAuthority, createRootCa } from "../pki/authority.ts";
-import type { KeyAlgorithm } from "../pki/keys.ts";
+import { createAuthority, DEFAULT_ORGANIZATION } from "../pki/authority.ts";
+import { type KeyAlgorithm, privateKeyPem } from "../pki/keys.ts";
+import { createRootCa } from "../pki/root-ca.ts";
 
-const CERTIFICATE = "ca.crt";
-const PRIVATE_KEY = "private.key";
+/** Keys of the CA secret (osm-compatibility.md). */
+const CERTIFICATE_KEY = "ca.crt";
+const PRIVATE_KEY_KEY = "private.key";
+
+/** 87,600 h, as in OSM. */
+const DEFAULT_ROOT_VALIDITY_MS = 87_600 * 3_600_000;
 
 export type TresorOptions = {
   readonly secrets: SecretStore;
   readonly clock: Clock;
-  /** Of roots that Tresor makes; an operator's own may have another. */
-  readonly keyAlgorithm: KeyAlgorithm;
-  readonly rootValidityMs: number;
+  /** O of new roots and of every leaf; OSM's by default. */
+  readonly organization?: string;
+  /** Of new roots; RSA-2048 by default, as in OSM. */
+  readonly keyAlgorithm?: KeyAlgorithm;
+  readonly rootValidityMs?: number;
 };
 
+/** The contract is in ports.ts. `load` makes the root where the MRC's secret is absent, and takes it as it is elsewhere. */
 export function createTresor(options: TresorOptions): CertificateProvider {
-  const { secrets, clock } = options;
+  const { secrets, clock, organization = DEFAULT_ORGANIZATION } = options;
 
-  const makeSecret = async (ref: SecretRef) => {
-    const made = await createRootCa({ algorithm: options.keyAlgorithm, validityMs: options.rootValidityMs, now: clock.now() });
-    return secrets.createOrLoad({
-      ...ref,
-      labels: { [MANAGED_BY.key]: MANAGED_BY.value },
-      data: { [CERTIFICATE]: Buffer.from(made.certificatePem), [PRIVATE_KEY]: Buffer.from(made.privateKeyPem) },
+  async function newRoot(ref: SecretRef): Promise<Secret> {
+    const { certificatePem, keyPair } = await createRootCa({
+      country: "US",
+      locality: "CA",
+      organization,
+      commonName: "osm-ca.openservicemesh.io",
+      algorithm: options.keyAlgorithm ?? "rsa-2048",
+      validityMs: options.rootValidityMs ?? DEFAULT_ROOT_VALIDITY_MS,
+      now: clock.now(),
     });
-  };
+    const data = {
+      [CERTIFICATE_KEY]: Buffer.from(certificatePem),
+      [PRIVATE_KEY_KEY]: Buffer.from(privateKeyPem(keyPair)),
+    };
+    return { ...ref, data, labels: { [MANAGED_BY.key]: MANAGED_BY.value } };
+  }
 
   return {
     kind: "tresor",
-    load: async ({ provider }) => {
-      const ref = refOf(provider);
-      const secret = (await secrets.read(ref)) ?? (await makeSecret(ref));
-      const [certificate, key] = [secret.data[CERTIFICATE], secret.data[PRIVATE_KEY]];
-      if (certificate === undefined || key === undefined) {
-        const missing = certificate === undefined ? CERTIFICATE : PRIVATE_KEY;
-        throw new MeshrootError(
-          "MR3001",
-          `secret ${ref.namespace}/${ref.name} has no ${missing}`,
-          "restore it from a backup, or point the root at another secret; nothing was overwritten",
-        );
-      }
-      try {
-        return createAuthority({ certificatePem: certificate.toString(), privateKeyPem: key.toString(), clock });
-      } catch (error) {
-        if (!(error instanceof MeshrootError)) throw error;
-        const message = `secret ${ref.namespace}/${ref.name}: ${error.message.slice(error.code.length + 1)}`;
-        throw new MeshrootError(error.code, message, error.hint, error);
-      }
+
+    async load(root) {
+      const ref = refOf(root.provider);
+      // Of two that find nothing, both make a root; createOrLoad says whose counts.
+      const secret = (await secrets.read(ref)) ?? (await secrets.createOrLoad(await newRoot(ref)));
+      return authorityOf(secret, clock, organization);
     },
-    destroy: async (spec) => {
+
+    async destroy(spec) {
       const ref = refOf(spec);
       const secret = await secrets.read(ref);
       if (secret?.labels?.[MANAGED_BY.key] === MANAGED_BY.value) await secrets.remove(ref);
@@ -61,6 +72,39 @@ export function createTresor(options: TresorOptions): CertificateProvider {
 }
 
 function refOf(spec: ProviderSpec): SecretRef {
-  if (spec.kind !== "tresor") throw new Error(`invariant: Tresor was given a ${spec.kind} root`);
-  return spec.secretRef;
+  if (spec.kind === "tresor") return spec.secretRef;
+  throw new MeshrootError("MR1011", `tresor can't serve a root of provider ${spec.kind}`, "use that provider");
+}
+
+function authorityOf(secret: Secret, clock: Clock, organization: string): CertificateAuthority {
+  const certificatePem = textOf(secret, CERTIFICATE_KEY);
+  const keyPem = textOf(secret, PRIVATE_KEY_KEY);
+  let privateKey: KeyObject;
+  try {
+    privateKey = createPrivateKey(keyPem);
+  } catch {
+    throw corrupt(secret, `${PRIVATE_KEY_KEY} is not an unencrypted private key in PEM form`);
+  }
+  try {
+    return createAuthority({ certificatePem, privateKey, clock, organization });
+  } catch (error) {
+    if (!(error instanceof MeshrootError)) throw error;
+    throw corrupt(secret, error.message.slice(error.code.length + 1), error.hint);
+  }
+}
+
+function textOf(secret: Secret, key: string): string {
+  const bytes = secret.data[key];
+  if (bytes === undefined || bytes.length === 0) throw corrupt(secret, `${key} is missing`);
+  return bytes.toString("utf8");
+}
+
+function corrupt(secret: SecretRef, what: string, remedy?: string): MeshrootError {
+  const name = `${secret.namespace}/${secret.name}`;
+  const advice = remedy ?? `restore ${CERTIFICATE_KEY} and ${PRIVATE_KEY_KEY} from a backup`;
+  return new MeshrootError(
+    "MR3001",
+    `CA secret ${name}: ${what}`,
+    `${advice}. Nothing was overwritten; remove the secret only if its root may be replaced by a new one`,
+  );
 }
