@@ -169,11 +169,15 @@ export class XdsStream<Identity> {
     return typed;
   }
 
+  /** What a request says is recorded before the next offer is asked for, because the answer may depend on it. */
   #step(typeUrl: string, typed: Typed, input: Input): void {
+    if (input.type !== "changed") this.#take(typeUrl, typed, input);
+    if (typed.subscription.inFlight === undefined) this.#take(typeUrl, typed, { type: "changed" });
+  }
+
+  #take(typeUrl: string, typed: Typed, input: Input): void {
     if (this.#ended) return;
-    const before = typed.subscription;
-    if (input.type === "changed" && before.inFlight !== undefined) return;
-    const { state, outputs } = step(before, input, (name) => typed.session.offer(name), this.#deps.now());
+    const { state, outputs } = step(typed.subscription, input, (name) => typed.session.offer(name), this.#deps.now());
     typed.subscription = state;
     for (const output of outputs) this.#act(typeUrl, typed, output);
   }

@@ -89,7 +89,10 @@ export function newSubscription(variant: Subscription["variant"], noncePrefix: s
   return { variant, noncePrefix, counter: 0, fresh: true, names: new Map(), latestNonce: "", log: new Map() };
 }
 
-/** `now` in milliseconds since the epoch. The caller acts on the outputs in their order. */
+/**
+ * `now` in milliseconds since the epoch. The caller acts on the outputs in their order. Only `changed` asks `view` and sends:
+ * after a request the caller records what was said, then steps with `changed`, so that an offer knows of every verdict.
+ */
 export function step(
   state: Subscription,
   input: Input,
@@ -101,7 +104,7 @@ export function step(
   if (input.type === "request") next = answered(next, input, outputs);
   if (input.type === "overdue" && next.inFlight !== undefined)
     next = settle(next, next.inFlight, "superseded", undefined, outputs);
-  next = sendNext(next, view, now, outputs);
+  if (input.type === "changed") next = sendNext(next, view, now, outputs);
   return { state: next, outputs };
 }
 

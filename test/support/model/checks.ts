@@ -1,0 +1,144 @@
+/** What must hold at every moment of every history. A breach throws `Breach` with the name of what was broken. */
+
+import { counts, mayRun } from "../../../src/core/ledger-queries.ts";
+import type { TrustInForce } from "../../../src/core/trust.ts";
+import { CONNECT_TIMEOUT_MS, type Context, type LoadedBundle } from "./envoy.ts";
+import { SETTINGS } from "./server.ts";
+import type { Proxy, World } from "./world.ts";
+
+export class Breach extends Error {
+  override readonly name = "Breach";
+}
+
+/** What the checks remember of earlier moments; outlives crashes of the server. */
+export type Memory = {
+  trust: TrustInForce | undefined;
+  /** What each generation and each version meant when it was first seen. */
+  readonly meanings: Map<string, string>;
+  handshakes: number;
+};
+
+export function newMemory(): Memory {
+  return { trust: undefined, meanings: new Map(), handshakes: 0 };
+}
+
+export function checkMoment(world: World, what: string): void {
+  const complain = (rule: string, detail: string): never => {
+    throw new Breach(`${rule}: ${detail} (when ${what}, t+${world.now - Date.UTC(2026, 0, 1)} ms)`);
+  };
+  const { server } = world;
+  if (server !== undefined) {
+    if (server.errors.length > 0) complain("server error", describe(server.errors[0]));
+    checkTrust(world, server.controller.trust, complain);
+    for (const proxy of world.proxies) checkMayRun(world, proxy, complain);
+  }
+  for (const proxy of world.proxies) checkNames(world, proxy, complain);
+  checkTraffic(world, complain);
+}
+
+type Complain = (rule: string, detail: string) => never;
+
+function describe(error: unknown): string {
+  const inner = (error as { err?: unknown }).err;
+  return inner instanceof Error ? (inner.stack ?? inner.message) : JSON.stringify(error);
+}
+
+function checkTrust(world: World, trust: TrustInForce, complain: Complain): void {
+  const { memory, server } = world;
+  if (memory.trust === trust) return;
+  const before = memory.trust;
+  memory.trust = trust;
+  if (!trust.mesh.includes(trust.signer)) complain("signer in mesh", trust.signer);
+  for (const id of [...trust.mesh, trust.xdsServer]) if (!trust.xds.includes(id)) complain("mesh in xds", id);
+  const meaning = JSON.stringify([trust.signer, trust.mesh, trust.xds, trust.xdsServer]);
+  const known = memory.meanings.get(`generation ${trust.generation}`);
+  if (known !== undefined && known !== meaning) complain("one generation, one content", `${known} and ${meaning}`);
+  memory.meanings.set(`generation ${trust.generation}`, meaning);
+  if (before !== undefined && trust.generation < before.generation)
+    complain("generation rises", `${before.generation} to ${trust.generation}`);
+  if ((world.state.trust?.trust.generation ?? 0) < trust.generation)
+    complain("persist, then publish", `${trust.generation}`);
+  if (before === undefined || server === undefined || before.generation === trust.generation) return;
+  const gate = before.signer !== trust.signer || before.mesh.some((id) => !trust.mesh.includes(id));
+  // The first look at a new process may show what its predecessor decided just before its death.
+  if (!gate || world.now >= server.startedAt + SETTINGS.recoveryMs || server.controller.trust !== trust) return;
+  if (server.firstTrust === trust) return;
+  const missing = [...server.inherited].filter((uuid) => !server.heard.has(uuid));
+  if (missing.length > 0) complain("no gate opens during recovery (E14)", missing.join(", "));
+}
+
+/** E6: what runs, and what is stored and so may run at any time, is in the ledger. */
+function checkMayRun(world: World, proxy: Proxy, complain: Complain): void {
+  const row = world.server?.controller.ledger.proxies.get(proxy.identity.uuid);
+  if (!proxy.alive) return;
+  const held = [...proxy.envoy.stored].map(([name, { content }]) => [name, content.version] as const);
+  const running = Object.entries(proxy.envoy.shapes).flatMap(([key, shape]) => {
+    const context = proxy.envoy.live(key);
+    return context
+      ? ([
+          [shape.leaf, context.leaf.version],
+          [shape.bundle, context.bundle.version],
+        ] as const)
+      : [];
+  });
+  for (const [name, version] of [...running, ...held]) {
+    const slot = row?.slots.get(`envoy|${name}`);
+    if (slot && mayRun(slot).some((content) => meaningOf(content.version) === meaningOf(version))) continue;
+    complain("may-run holds what runs (E6)", `proxy ${proxy.index} has ${name} ${version}`);
+  }
+}
+
+/** Bundles of two generations may be equal to the byte; Envoy then skips the second and runs on under the first name. */
+function meaningOf(version: string): string {
+  return version.replace(/^\d+-/, "");
+}
+
+/** E1: a version never names two contents. */
+function checkNames(world: World, proxy: Proxy, complain: Complain): void {
+  for (const [name, { content }] of proxy.envoy.stored) {
+    const { version, ...rest } = content;
+    const meaning = JSON.stringify(rest);
+    const key = `${content.kind === "leaf" ? "leaf" : name} ${version}`;
+    const known = world.memory.meanings.get(key);
+    if (known === undefined) world.memory.meanings.set(key, meaning);
+    else if (known !== meaning) complain("one version, one content (E1)", `${key}: ${known} and ${meaning}`);
+  }
+}
+
+/** The promise: any two proxies that take part can talk, in both directions, with all that they may use right now. */
+function checkTraffic(world: World, complain: Complain): void {
+  for (const client of world.proxies) {
+    for (const server of world.proxies) {
+      const dialling = client.envoy.contexts.get("outbound") ?? client.envoy.contexts.get("inbound") ?? [];
+      const accepting = server.envoy.contexts.get("inbound") ?? [];
+      for (const a of dialling) for (const b of accepting) checkHandshake(world, client, a, server, b, complain);
+    }
+  }
+}
+
+function checkHandshake(world: World, client: Proxy, a: Context, server: Proxy, b: Context, complain: Complain): void {
+  const { now } = world;
+  if (a.leaf.notAfter <= now || b.leaf.notAfter <= now) return;
+  // The client took its context at t0, the server at t1: now - timeout < t0 <= t1 <= now.
+  const earliest = Math.max(a.since, now - CONNECT_TIMEOUT_MS);
+  if (a.until <= earliest || b.until <= Math.max(b.since, earliest)) return;
+  world.memory.handshakes += 1;
+  const why = refuses(a.bundle, b) ?? refuses(b.bundle, a);
+  if (why === undefined) return;
+  const show = (proxy: Proxy, context: Context) =>
+    `proxy ${proxy.index}${context.until <= now ? " (handshake begun before its ACK)" : ""} with ${context.leaf.version} under ${context.leaf.root} and ${context.bundle.version} [${context.bundle.roots.join(" ")}]`;
+  complain("traffic", `${why}: ${show(client, a)} to ${show(server, b)}`);
+}
+
+function refuses(bundle: LoadedBundle, peer: Context): string | undefined {
+  if (!bundle.roots.includes(peer.leaf.root)) return "fail_verify_error";
+  if (bundle.sans.length > 0 && !bundle.sans.includes(peer.leaf.san)) return "fail_verify_san";
+  return undefined;
+}
+
+/** C5: nobody who counts is turned away at the xDS port. */
+export function checkRefused(world: World, proxy: Proxy): void {
+  const row = world.server?.controller.ledger.proxies.get(proxy.identity.uuid);
+  if (row !== undefined && counts(row, world.now, SETTINGS.absentPolicy))
+    throw new Breach(`a proxy that counts is refused (C5): ${proxy.index}`);
+}

@@ -1,0 +1,109 @@
+/** Random histories: made of steps, run from a seed, ended by a calm in which the mesh must come to what is desired. */
+
+import fc from "fast-check";
+import { syncState } from "../../../src/core/ledger-queries.ts";
+import { Breach } from "./checks.ts";
+import { forget, renew, STEPS, type Step, type StepName, WEIGHTS } from "./steps.ts";
+import { World } from "./world.ts";
+
+export type History = {
+  readonly varied: boolean;
+  readonly proxies: readonly number[];
+  readonly steps: readonly Step[];
+};
+
+const number = fc.nat(255);
+const step: fc.Arbitrary<Step> = fc.tuple(
+  fc.oneof(...Object.entries(WEIGHTS).map(([name, weight]) => ({ weight, arbitrary: fc.constant(name as StepName) }))),
+  number,
+  number,
+);
+
+export const histories: fc.Arbitrary<History> = fc.record({
+  varied: fc.boolean(),
+  proxies: fc.array(number, { minLength: 2, maxLength: 3 }),
+  steps: fc.array(step, { minLength: 8, maxLength: 60, size: "max" }),
+});
+
+/** Runs one history; throws `Breach` at the first moment at which something is wrong. */
+export async function runHistory(history: History, trace?: (line: string) => void): Promise<World> {
+  const world = new World(history.varied);
+  world.trace = trace;
+  const leave = world.turns.install();
+  try {
+    await world.startServer();
+    for (const style of history.proxies) world.addProxy(style);
+    for (const proxy of world.proxies) world.ask(proxy);
+    await world.pump();
+    for (const [name, a, b] of history.steps) {
+      trace?.(`--- ${name} ${a} ${b} (t+${world.now - Date.UTC(2026, 0, 1)} ms)`);
+      await STEPS[name](world, a, b);
+      await world.pump();
+    }
+    trace?.("--- calm");
+    await calm(world);
+    return world;
+  } finally {
+    leave();
+  }
+}
+
+/** The storm is over: what is desired must come about, everyone be SYNCED, and then nothing move any more. */
+async function calm(world: World): Promise<void> {
+  world.state.release();
+  if (world.roots.filter((root) => root.role === "active").length !== 1 || inUse(world).length > 2) {
+    const signer = world.roots.find((root) => root.role === "active") ?? world.roots[0];
+    world.setRoots(world.roots.map((root) => ({ ...root, role: root === signer ? "active" : "inactive" })));
+  }
+  await world.startServer();
+  for (const link of [...world.links]) {
+    link.slow = false;
+    world.reap(link);
+  }
+  for (const proxy of world.proxies) {
+    proxy.online = true;
+    proxy.envoy.poisoned.clear();
+    proxy.envoy.poisonNext = 0;
+    if (proxy.asking > 0) proxy.asking = proxy.order.length;
+    forget(world, proxy);
+    renew(world, proxy);
+  }
+  let why: string | undefined = "not looked at";
+  for (let round = 0; round < 80 && why !== undefined; round += 1) {
+    await world.pass(round < 20 ? 1_000 : 60_000);
+    for (const proxy of world.proxies) forget(world, proxy);
+    why = unfinished(world);
+  }
+  if (why !== undefined) throw new Breach(`comes to rest: ${why}`);
+  const trust = world.server?.controller.trust;
+  for (let again = 0; again < 3; again += 1) await world.pass(1_000);
+  const still = unfinished(world);
+  if (still !== undefined) throw new Breach(`stays at rest: ${still}`);
+  if (trust?.mesh !== world.server?.controller.trust.mesh || trust?.signer !== world.server?.controller.trust.signer)
+    throw new Breach("replanning is a fixed point");
+}
+
+function inUse(world: World) {
+  return world.roots.filter((root) => root.role !== "inactive");
+}
+
+function unfinished(world: World): string | undefined {
+  const { server } = world;
+  if (server === undefined) return "no server";
+  const { trust, holds, ledger } = server.controller;
+  const hold = holds.find(({ gate }) => gate === "signer" || gate === "bundle" || gate === "roles");
+  if (hold !== undefined) return `held: ${hold.wants}: ${hold.reason}: ${hold.message}`;
+  const names = (ids: readonly string[]) => ids.map((id) => trust.roots[id]?.name ?? id).sort();
+  const signer = world.roots.find((root) => root.role === "active")?.name;
+  if (names([trust.signer])[0] !== signer) return `the signer is ${names([trust.signer])}, not ${signer}`;
+  const desired = inUse(world).map((root) => root.name);
+  if (names(trust.mesh).join() !== desired.sort().join()) return `trusted are ${names(trust.mesh)}, not ${desired}`;
+  for (const proxy of world.proxies) {
+    if (!proxy.alive || proxy.asking === 0) continue;
+    const { uuid } = proxy.identity;
+    const row = ledger.proxies.get(uuid);
+    const state = row && syncState(row, (name, consumer) => server.secrets.wanted(uuid, name, consumer));
+    if (state !== "SYNCED") return `proxy ${proxy.index} is ${state}`;
+  }
+  return undefined;
+}

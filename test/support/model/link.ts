@@ -1,0 +1,131 @@
+/** One simulated xDS stream: bytes in both directions that may wait, get lost, or arrive after the other end has gone. */
+
+import { EventEmitter } from "node:events";
+import type { ServerDuplexStream } from "@grpc/grpc-js";
+import {
+  decodeDeltaResponse,
+  decodeSotwResponse,
+  encodeDeltaRequest,
+  encodeSotwRequest,
+  type ReceivedResponse,
+} from "../../../src/xds/client-wire.ts";
+import { SECRET_TYPE_URL } from "../../../src/xds/secret-codec.ts";
+import type { XdsStream } from "../../../src/xds/stream.ts";
+import { decodeDeltaRequest, decodeSotwRequest } from "../../../src/xds/wire.ts";
+
+export type Variant = "sotw" | "delta";
+type Message = Buffer | "fin";
+
+/** The server's end of the stream, in the part of grpc-js's interface that the server uses. */
+class Call extends EventEmitter {
+  readonly toClient: Message[] = [];
+  open = true;
+
+  write(bytes: Buffer, written: () => void): boolean {
+    if (this.open) this.toClient.push(bytes);
+    written();
+    return true;
+  }
+
+  end(): void {
+    if (!this.open) return;
+    this.open = false;
+    this.toClient.push("fin");
+  }
+}
+
+export class Link {
+  readonly variant: Variant;
+  readonly ads: boolean;
+  readonly proxy: number;
+  readonly call = new Call();
+  readonly toServer: Message[] = [];
+  stream: XdsStream<unknown> | undefined;
+  /** Only an explicit step moves its messages. */
+  slow = false;
+  /** The client has left; the server may not know yet. */
+  clientGone = false;
+  serverGone = false;
+  names: string[] = [];
+  #nonce = "";
+  /** SotW: the version that the client's mux has accepted last. */
+  #version: string;
+
+  constructor(proxy: number, variant: Variant, ads: boolean, version: string) {
+    this.proxy = proxy;
+    this.variant = variant;
+    this.ads = ads;
+    this.#version = version;
+    this.call.on("error", () => {
+      this.call.end();
+    });
+  }
+
+  get serverCall(): ServerDuplexStream<Buffer, Buffer> {
+    return this.call as unknown as ServerDuplexStream<Buffer, Buffer>;
+  }
+
+  /** Asks for more names. After a NACK this repeats its nonce without the error, as Envoy does (E4). */
+  ask(names: readonly string[], initialVersions: ReadonlyMap<string, string>): void {
+    const first = this.names.length === 0;
+    this.names = [...this.names, ...names];
+    const node = first ? { node: { id: "claimed", userAgentName: "envoy" } } : {};
+    this.#send(
+      this.variant === "sotw"
+        ? encodeSotwRequest({
+            ...node,
+            typeUrl: SECRET_TYPE_URL,
+            resourceNames: this.names,
+            responseNonce: this.#nonce,
+            versionInfo: this.#version,
+          })
+        : encodeDeltaRequest({
+            ...node,
+            typeUrl: SECRET_TYPE_URL,
+            subscribe: names,
+            ...(first ? { initialResourceVersions: initialVersions } : {}),
+          }),
+    );
+  }
+
+  answer(response: ReceivedResponse, error: string | undefined): void {
+    this.#nonce = response.nonce;
+    if (error === undefined) this.#version = response.version;
+    const detail = error === undefined ? {} : { errorDetail: { code: 13, message: error } };
+    this.#send(
+      this.variant === "sotw"
+        ? encodeSotwRequest({
+            typeUrl: SECRET_TYPE_URL,
+            resourceNames: this.names,
+            responseNonce: response.nonce,
+            versionInfo: this.#version,
+            ...detail,
+          })
+        : encodeDeltaRequest({ typeUrl: SECRET_TYPE_URL, responseNonce: response.nonce, ...detail }),
+    );
+  }
+
+  get label(): string {
+    return `proxy ${this.proxy} ${this.ads ? "ads " : ""}${this.variant} ${this.names.join()}`;
+  }
+
+  /** A request in words. */
+  show(message: Message): string {
+    if (message === "fin") return "end";
+    if (this.variant === "delta") {
+      const request = decodeDeltaRequest(message);
+      const initial = [...request.initialResourceVersions].join(" ");
+      return `+[${request.subscribe}] nonce "${request.responseNonce}" has ${initial} ${request.errorDetail?.message ?? ""}`;
+    }
+    const request = decodeSotwRequest(message);
+    return `[${request.resourceNames}] nonce "${request.responseNonce}" version "${request.versionInfo}" ${request.errorDetail?.message ?? ""}`;
+  }
+
+  decode(bytes: Buffer): ReceivedResponse {
+    return this.variant === "sotw" ? decodeSotwResponse(bytes) : decodeDeltaResponse(bytes);
+  }
+
+  #send(bytes: Buffer): void {
+    if (!this.clientGone) this.toServer.push(bytes);
+  }
+}

@@ -1,0 +1,186 @@
+/** One process of the real server: all of its own code but TLS, gRPC, X.509 and the disk. */
+
+import { Authorities } from "../../../src/controller/authorities.ts";
+import { LeafIssuer } from "../../../src/controller/leaf-issuer.ts";
+import { MeshSecrets } from "../../../src/controller/mesh-secrets.ts";
+import type { CertificateProvider, Clock, Log, StateStore } from "../../../src/controller/ports.ts";
+import { RotationController } from "../../../src/controller/rotation-controller.ts";
+import { MeshrootError } from "../../../src/core/errors.ts";
+import { type ProxyIdentity, principalOf, type ServiceIdentity } from "../../../src/core/identity.ts";
+import type { ProviderSpec, RootListing } from "../../../src/core/mesh-root.ts";
+import { rootOf } from "../../../src/core/trust.ts";
+import type { ClientIdentity } from "../../../src/xds/client-identity.ts";
+import { SecretSource } from "../../../src/xds/secret-source.ts";
+import { XdsStream } from "../../../src/xds/stream.ts";
+import { leafText, rootText } from "./envoy.ts";
+import type { Link } from "./link.ts";
+
+/** Short, so that a history can live through renewals and expiries. */
+export const LEAF_MS = 60 * 60_000;
+export const SETTINGS = {
+  settleMs: 5_000,
+  recoveryMs: 45_000,
+  absentPolicy: "until-leaf-expiry",
+  namespace: "osm-system",
+} as const;
+/** The service whose outbound bundle carries SAN matchers for everyone. */
+export const SERVICE = "shop/all";
+
+export type Surroundings = {
+  readonly now: () => number;
+  readonly state: StateStore;
+  readonly roots: RootListing;
+  readonly identities: readonly ServiceIdentity[];
+  readonly incarnation: number;
+  /** Certificate authorities outlive the server: how often each was destroyed. */
+  readonly destroyed: Map<string, number>;
+  readonly serial: () => number;
+};
+
+type Timer = { readonly at: number; readonly callback: () => void };
+
+export class Server {
+  readonly controller: RotationController;
+  readonly secrets: MeshSecrets;
+  readonly startedAt: number;
+  /** Proxies in the ledger as it was read back, and those heard of since (E14). */
+  /** The trust that was read back. */
+  readonly firstTrust: RotationController["trust"];
+  readonly inherited: ReadonlySet<string>;
+  readonly heard = new Set<string>();
+  readonly errors: unknown[];
+  readonly #source: SecretSource;
+  readonly #timers: Set<Timer>;
+  readonly #around: Surroundings;
+  readonly #streams = new Set<XdsStream<unknown>>();
+  #opened = 0;
+
+  private constructor(around: Surroundings, controller: RotationController, parts: Parts) {
+    this.#around = around;
+    this.controller = controller;
+    this.startedAt = around.now();
+    this.firstTrust = controller.trust;
+    this.inherited = new Set(controller.ledger.proxies.keys());
+    this.#timers = parts.timers;
+    this.errors = parts.errors;
+    const { clock, log } = parts;
+    const issuer = new LeafIssuer({
+      clock,
+      log,
+      onIssued: (proxy) => source.changed(proxy.uuid),
+      make: async (_kind, proxy, root) => {
+        parts.authorities.authority(root);
+        const serial = `${around.serial()}`;
+        const record = rootOf(controller.trust, root);
+        const san = principalOf(proxy, record.form);
+        const notBefore = around.now();
+        const notAfter = notBefore + LEAF_MS;
+        return {
+          chainPem: leafText({ root: record.fingerprint, san: `${san.type}:${san.value}`, notAfter, serial }),
+          privateKeyPem: "a private key",
+          fingerprint: `leaf-${serial}`,
+          serial,
+          notBefore,
+          notAfter,
+          renewAt: notBefore + (LEAF_MS * 2) / 3,
+        };
+      },
+    });
+    this.secrets = new MeshSecrets({ controller, issuer, clock, log });
+    const source = new SecretSource({ controller, secrets: this.secrets, clock, log });
+    this.#source = source;
+    this.secrets.setServices(new Map([[SERVICE, around.identities]]));
+  }
+
+  static async start(around: Surroundings): Promise<Server> {
+    const timers = new Set<Timer>();
+    const errors: unknown[] = [];
+    const clock: Clock = {
+      now: around.now,
+      after: (ms, callback) => {
+        const timer = { at: around.now() + ms, callback };
+        timers.add(timer);
+        return () => timers.delete(timer);
+      },
+    };
+    const ignore = () => undefined;
+    const log: Log = {
+      debug: ignore,
+      info: ignore,
+      warn: ignore,
+      error: (fields) => void (isExpected(fields) || errors.push(fields)),
+    };
+    const authorities = new Authorities({ providers: [provider(around)], clock, log });
+    const controller = await RotationController.start(
+      { clock, state: around.state, authorities, settings: SETTINGS, log },
+      around.roots,
+    );
+    return new Server(around, controller, { timers, errors, clock, log, authorities });
+  }
+
+  /** Timers that are due, once each; a loop that was busy fires them late, and so may we. */
+  fireTimers(): void {
+    const now = this.#around.now();
+    for (const timer of [...this.#timers].filter(({ at }) => at <= now).sort((a, b) => a.at - b.at)) {
+      if (this.#timers.delete(timer)) timer.callback();
+    }
+    for (const stream of [...this.#streams]) stream.sweep();
+  }
+
+  accept(link: Link, identity: ProxyIdentity, root: string): void {
+    this.#opened += 1;
+    const client: ClientIdentity = { proxy: identity, root, notAfter: Number.POSITIVE_INFINITY };
+    const stream: XdsStream<ClientIdentity> = new XdsStream<ClientIdentity>({
+      call: link.serverCall,
+      variant: link.variant,
+      serviceType: link.ads ? undefined : this.#source.typeUrl,
+      sources: new Map([[this.#source.typeUrl, this.#source]]),
+      identity: client,
+      streamId: `${this.#around.incarnation}-${this.#opened}`,
+      now: this.#around.now,
+      onNode: () => undefined,
+      onEvent: (event) => {
+        if (event.type === "ack") this.heard.add(identity.uuid);
+      },
+      onEnd: () => this.#streams.delete(stream as XdsStream<unknown>),
+    });
+    link.stream = stream as XdsStream<unknown>;
+    this.#streams.add(link.stream);
+  }
+}
+
+/** A signing root whose MRC was deleted against the rules has no key, and its leaves can't be had: said, and survived. */
+function isExpected(fields: object): boolean {
+  const { err } = fields as { err?: unknown };
+  return err instanceof MeshrootError && err.code === "MR3004";
+}
+
+type Parts = {
+  readonly timers: Set<Timer>;
+  readonly errors: unknown[];
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly authorities: Authorities;
+};
+
+function provider(around: Surroundings): CertificateProvider {
+  const key = (spec: ProviderSpec) => (spec.kind === "tresor" ? spec.secretRef.name : spec.kind);
+  return {
+    kind: "tresor",
+    load: async (root) => {
+      const name = key(root.provider);
+      const fingerprint = `${name}#${around.destroyed.get(name) ?? 0}`;
+      return {
+        fingerprint,
+        certificatePem: rootText(fingerprint),
+        serial: fingerprint,
+        notBefore: 0,
+        notAfter: Number.MAX_SAFE_INTEGER,
+        issue: () => Promise.reject(new Error("model: leaves are made without X.509")),
+      };
+    },
+    destroy: async (spec) => {
+      around.destroyed.set(key(spec), (around.destroyed.get(key(spec)) ?? 0) + 1);
+    },
+  };
+}

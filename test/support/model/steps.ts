@@ -1,0 +1,200 @@
+/** The steps that a history is made of. Each is a word and two numbers, so that fast-check can make and shrink them. */
+
+import { type MeshRoot, ROLES } from "../../../src/core/mesh-root.ts";
+import { checkCreate, checkDelete, checkUpdate } from "../../../src/core/mesh-root-rules.ts";
+import type { Link } from "./link.ts";
+import type { Proxy, World } from "./world.ts";
+
+const NAMESPACE = "osm-system";
+
+export type Step = readonly [word: StepName, a: number, b: number];
+
+function pick<Value>(list: readonly Value[], number: number): Value | undefined {
+  return list[number % Math.max(1, list.length)];
+}
+
+/** A role edit that the API would accept: a walk through the step table, forward or back. */
+function legalEdit(world: World, a: number): void {
+  const { roots } = world;
+  const edits: (() => void)[] = [];
+  for (const root of roots) {
+    for (const role of ROLES) {
+      const after: MeshRoot = { ...root, role };
+      if (role === root.role || checkUpdate(roots, root, after, NAMESPACE)) continue;
+      edits.push(() => world.setRoots(roots.map((other) => (other === root ? after : other))));
+    }
+    if (checkDelete(roots, root, NAMESPACE) === undefined && !stillSigns(world, root))
+      edits.push(() => world.setRoots(roots.filter((other) => other !== root)));
+  }
+  if (roots.length < 4) {
+    const passive: MeshRoot = { ...(roots[0] as MeshRoot), name: "probe", role: "passive", provider: PROBE };
+    if (roots.length > 0 && checkCreate(roots, passive, NAMESPACE) === undefined)
+      edits.push(() => world.addRoot("passive"));
+  }
+  pick(edits, a)?.();
+}
+
+/** Not generated: a signer whose MRC is deleted; a restarted server can't load its key, and new leaves wait for ever. */
+function stillSigns(world: World, root: MeshRoot): boolean {
+  const trust = world.memory.trust;
+  return trust?.roots[trust.signer]?.name === root.name;
+}
+
+const PROBE = { kind: "tresor", secretRef: { name: "probe", namespace: NAMESPACE } } as const;
+
+/** Straight on to the next row of the step table, so that many histories get through a rotation. */
+export function forward(world: World): void {
+  const used = world.roots.filter((root) => root.role !== "inactive");
+  const [older, newer] = used;
+  const become = (root: MeshRoot, role: MeshRoot["role"]) =>
+    world.setRoots(world.roots.map((other) => (other === root ? { ...root, role } : other)));
+  if (older === undefined) return;
+  if (newer === undefined) {
+    const gone = world.roots.find((root) => root.role === "inactive" && !stillSigns(world, root));
+    if (gone !== undefined) world.setRoots(world.roots.filter((root) => root !== gone));
+    else world.addRoot("passive");
+  } else if (older.role === "active" && newer.role === "passive") become(newer, "active");
+  else if (older.role === "active" && newer.role === "active") become(older, "passive");
+  else if (older.role === "passive") become(older, "inactive");
+}
+
+export const STEPS = {
+  forward: (world) => forward(world),
+  edit: (world, a) => legalEdit(world, a),
+  wrongEdit: (world, a, b) => {
+    const root = pick(world.roots, a);
+    const role = pick(ROLES, b);
+    if (root && role) world.setRoots(world.roots.map((other) => (other === root ? { ...root, role } : other)));
+  },
+  second: (world) => world.pass(1_000),
+  settle: async (world) => {
+    for (let second = 0; second < 7; second += 1) await world.pass(1_000);
+  },
+  halfMinute: (world) => world.pass(29_000),
+  minutes: (world, a) => longTime(world, (1 + (a % 24)) * 60_000),
+  hours: (world, a) => longTime(world, (1 + (a % 3)) * 30 * 60_000),
+  slow: (world, a) => withLink(world, a, (link) => void (link.slow = !link.slow)),
+  toServer: (world, a) => withLink(world, a, (link) => world.deliverToServer(link)),
+  toClient: (world, a) => withLink(world, a, (link) => world.deliverToClient(link)),
+  cut: (world, a) => withLink(world, a, (link) => world.leave(link, true)),
+  vanish: (world, a) => withLink(world, a, (link) => world.leave(link, false)),
+  reap: (world, a) => withLink(world, a, (link) => world.reap(link)),
+  offline: (world, a, b) => withProxy(world, a, (proxy) => setOnline(world, proxy, false, b % 2 === 0)),
+  online: (world, a) => withProxy(world, a, (proxy) => setOnline(world, proxy, true, true)),
+  poison: (world, a, b) => withProxy(world, a, (proxy) => void (proxy.envoy.poisonNext = 1 + (b % 3))),
+  mend: (world, a) => withProxy(world, a, (proxy) => mend(proxy)),
+  rebuild: (world, a) => withProxy(world, a, (proxy) => void proxy.envoy.rebuild(world.now)),
+  restart: (world, a) => withProxy(world, a, (proxy) => die(world, proxy, true)),
+  kill: (world, a) => withProxy(world, a, (proxy) => die(world, proxy, false)),
+  revive: (world, a) => withProxy(world, a, (proxy) => void (proxy.alive = true)),
+  forget: (world, a) => withProxy(world, a, (proxy) => forget(world, proxy)),
+  retry: (world, a) =>
+    withProxy(world, a, (proxy) => operator(world, { type: "retry", proxy: proxy.identity.uuid, at: world.now })),
+  renew: (world, a) => withProxy(world, a, (proxy) => renew(world, proxy)),
+  proxy: (world, a) => world.addProxy(a),
+  ask: (world, a) => withProxy(world, a, (proxy) => world.ask(proxy)),
+  holdDisk: (world) => void (world.state.held = true),
+  diskOne: (world) => world.state.finishOne(),
+  disk: (world) => world.state.release(),
+  crash: (world, a, b) => {
+    world.crash(a);
+    return b % 3 > 0 ? world.startServer() : undefined;
+  },
+  start: (world) => world.startServer(),
+} satisfies Record<string, (world: World, a: number, b: number) => void | Promise<unknown>>;
+
+export type StepName = keyof typeof STEPS;
+
+/** How often each step is chosen. */
+export const WEIGHTS: Readonly<Record<StepName, number>> = {
+  forward: 10,
+  edit: 4,
+  wrongEdit: 1,
+  second: 6,
+  settle: 12,
+  halfMinute: 3,
+  minutes: 2,
+  hours: 2,
+  slow: 5,
+  toServer: 5,
+  toClient: 5,
+  cut: 2,
+  vanish: 2,
+  reap: 2,
+  offline: 3,
+  online: 4,
+  poison: 3,
+  mend: 3,
+  rebuild: 2,
+  restart: 2,
+  kill: 1,
+  revive: 2,
+  forget: 1,
+  retry: 1,
+  renew: 2,
+  proxy: 3,
+  ask: 5,
+  holdDisk: 2,
+  diskOne: 3,
+  disk: 2,
+  crash: 2,
+  start: 3,
+};
+
+async function withLink(world: World, a: number, action: (link: Link) => unknown): Promise<void> {
+  const link = pick(world.links, a);
+  if (link !== undefined) await action(link);
+}
+
+async function withProxy(world: World, a: number, action: (proxy: Proxy) => unknown): Promise<void> {
+  const proxy = pick(world.proxies, a);
+  if (proxy !== undefined) await action(proxy);
+}
+
+/** Envoy's back-off, TCP and keepalive end within a minute what a history may leave half done. */
+async function longTime(world: World, ms: number): Promise<void> {
+  world.state.release();
+  for (const link of [...world.links]) {
+    link.slow = false;
+    world.reap(link);
+  }
+  for (const proxy of world.proxies) if (proxy.asking > 0) proxy.asking = proxy.order.length;
+  await world.pump();
+  await world.pass(ms);
+}
+
+function setOnline(world: World, proxy: Proxy, online: boolean, told: boolean): void {
+  proxy.online = online;
+  if (online) return;
+  for (const link of world.links.filter((one) => one.proxy === proxy.index)) world.leave(link, told);
+}
+
+function mend(proxy: Proxy): void {
+  proxy.envoy.poisoned.clear();
+  proxy.envoy.poisonNext = 0;
+}
+
+function die(world: World, proxy: Proxy, again: boolean): void {
+  for (const link of world.links.filter((one) => one.proxy === proxy.index)) world.leave(link, true);
+  proxy.envoy.restart();
+  proxy.asking = 1;
+  proxy.alive = again;
+}
+
+/** Only of a process that is gone: E13 warns of the rest. */
+export function forget(world: World, proxy: Proxy): void {
+  if (!proxy.alive)
+    operator(world, { type: "forget", proxy: proxy.identity.uuid, reason: "its process is gone", at: world.now });
+}
+
+function operator(world: World, event: Parameters<NonNullable<World["server"]>["controller"]["observe"]>[0]): void {
+  world.server?.controller.observe(event);
+}
+
+/** The agent has put new files there; Envoy uses them on a new connection (C4). */
+export function renew(world: World, proxy: Proxy): void {
+  const root = world.server?.controller.trust.signer;
+  if (root === undefined || root === proxy.credential) return;
+  proxy.credential = root;
+  for (const link of world.links.filter((one) => one.proxy === proxy.index)) world.leave(link, true);
+}

@@ -1,0 +1,34 @@
+/**
+ * Turns of the event loop under the model's control, so that a history replays exactly: what the code under test hands to
+ * `setImmediate` waits in a queue of ours, and a crash can throw the queue away.
+ */
+
+const realImmediate = globalThis.setImmediate;
+
+export class Turns {
+  #queue: (() => void)[] = [];
+
+  /** Puts this queue in the place of the global `setImmediate`; returns the way back. */
+  install(): () => void {
+    globalThis.setImmediate = ((callback: () => void) => {
+      this.#queue.push(callback);
+    }) as unknown as typeof setImmediate;
+    return () => {
+      globalThis.setImmediate = realImmediate;
+    };
+  }
+
+  /** Runs everything that is ready now, promises included. */
+  async drain(): Promise<void> {
+    for (;;) {
+      await new Promise((resolve) => realImmediate(resolve));
+      const job = this.#queue.shift();
+      if (job === undefined) return;
+      job();
+    }
+  }
+
+  clear(): void {
+    this.#queue = [];
+  }
+}

@@ -1,0 +1,284 @@
+/** A whole mesh in one value: the real server (or none), simulated Envoys, the wires between them, the time. */
+
+import { setImmediate as realTurn } from "node:timers/promises";
+import type { ProxyIdentity } from "../../../src/core/identity.ts";
+import { isInUse, type MeshRoot, type Role } from "../../../src/core/mesh-root.ts";
+import { root as meshRoot } from "../roots.ts";
+import { checkMoment, checkRefused, type Memory, newMemory } from "./checks.ts";
+import { type ContextShape, SimulatedEnvoy } from "./envoy.ts";
+import { Link, type Variant } from "./link.ts";
+import { MemoryState } from "./memory-state.ts";
+import { SERVICE, Server } from "./server.ts";
+import { Turns } from "./turns.ts";
+
+export type Proxy = {
+  readonly index: number;
+  readonly identity: ProxyIdentity;
+  readonly envoy: SimulatedEnvoy;
+  readonly variant: Variant;
+  readonly ads: boolean;
+  /** The names that it asks for, in the order in which it asks. */
+  readonly order: readonly string[];
+  /** How many of them it has come to ask for since its process began. */
+  asking: number;
+  alive: boolean;
+  /** Its network works. */
+  online: boolean;
+  /** Root of its xDS credential. */
+  credential: string;
+};
+
+/** Names of leaf, inbound and outbound bundle, by which a proxy's configuration was written for. */
+const LEAF = "default";
+const OUTBOUND = `root-cert-for-mtls-outbound:${SERVICE}`;
+const MAX_PROXIES = 5;
+
+export class World {
+  readonly proxies: Proxy[] = [];
+  readonly state = new MemoryState();
+  readonly turns = new Turns();
+  readonly memory: Memory = newMemory();
+  links: Link[] = [];
+  roots: MeshRoot[];
+  server: Server | undefined;
+  now = Date.UTC(2026, 0, 1);
+  /** Roots of this history have SAN forms of their own. */
+  readonly varied: boolean;
+  /** A line for each thing that happens, for a person to read; see replay.ts. */
+  trace: ((line: string) => void) | undefined;
+  readonly #destroyed = new Map<string, number>();
+  #incarnation = 0;
+  #serial = 0;
+  #made = 1;
+
+  constructor(varied: boolean) {
+    this.varied = varied;
+    this.roots = [this.#newRoot("active")];
+  }
+
+  #newRoot(role: Role): MeshRoot {
+    const index = this.#made++;
+    const form = this.varied
+      ? { trustDomain: index % 2 ? "one.example" : "two.example", spiffeEnabled: index % 3 === 0 }
+      : {};
+    return meshRoot(`r${index}`, role, { createdAt: index, ...form });
+  }
+
+  addRoot(role: Role): void {
+    this.setRoots([...this.roots, this.#newRoot(role)]);
+  }
+
+  setRoots(roots: readonly MeshRoot[]): void {
+    this.roots = [...roots];
+    this.server?.controller.setRoots(this.#listing());
+  }
+
+  #listing() {
+    return { roots: this.roots, outdated: [], problems: [] };
+  }
+
+  /** `style`: 0 one bundle, 1 the same over one stream for all, 2 two contexts; odd ones speak delta. */
+  addProxy(style: number): void {
+    if (this.proxies.length >= MAX_PROXIES) return;
+    const index = this.proxies.length;
+    const inbound = this.varied ? "root-cert-for-mtls-inbound" : "ROOTCA";
+    const both = this.varied || Math.floor(style / 4) % 2 === 1;
+    const shapes: Record<string, ContextShape> = { inbound: { leaf: LEAF, bundle: inbound } };
+    if (both) shapes["outbound"] = { leaf: LEAF, bundle: OUTBOUND };
+    const names = both ? [LEAF, inbound, OUTBOUND] : [LEAF, inbound];
+    const turn = Math.floor(style / 8) % names.length;
+    this.proxies.push({
+      index,
+      identity: {
+        uuid: `00000000-0000-4000-8000-00000000000${index}`,
+        kind: "sidecar",
+        serviceAccount: `sa${index}`,
+        namespace: "shop",
+        trustDomain: "cluster.local",
+      },
+      envoy: new SimulatedEnvoy(shapes),
+      variant: style % 2 === 0 ? "sotw" : "delta",
+      ads: Math.floor(style / 2) % 2 === 1,
+      order: [...names.slice(turn), ...names.slice(0, turn)],
+      asking: 0,
+      alive: true,
+      online: true,
+      credential: this.server?.controller.trust.signer ?? "",
+    });
+  }
+
+  async startServer(): Promise<void> {
+    if (this.server !== undefined || !this.roots.some((root) => isInUse(root) && root.role === "active")) return;
+    this.#incarnation += 1;
+    this.server = await Server.start({
+      now: () => this.now,
+      state: this.state.open(),
+      roots: this.#listing(),
+      identities: Array.from({ length: MAX_PROXIES }, (_, index) => ({
+        serviceAccount: `sa${index}`,
+        namespace: "shop",
+      })),
+      incarnation: this.#incarnation,
+      destroyed: this.#destroyed,
+      serial: () => ++this.#serial,
+    });
+    await realTurn();
+    this.check("the server has started");
+  }
+
+  /** kill -9. What it had written to its sockets may still arrive. */
+  crash(mask: number): void {
+    if (this.server === undefined) return;
+    this.server = undefined;
+    this.turns.clear();
+    this.state.crash(mask);
+    for (const link of this.links) {
+      link.call.removeAllListeners();
+      link.serverGone = true;
+      link.call.end();
+    }
+  }
+
+  /** One more name, over a stream of its own or the one for all. */
+  ask(proxy: Proxy): void {
+    if (proxy.asking < proxy.order.length) proxy.asking += 1;
+  }
+
+  /** The streams that this Envoy would have and hasn't. */
+  connect(proxy: Proxy): void {
+    if (!proxy.alive || !proxy.online || this.server === undefined) return;
+    const mine = this.links.filter((link) => link.proxy === proxy.index && !link.clientGone);
+    const wanted = proxy.order.slice(0, proxy.asking).filter((name) => !mine.some((link) => link.names.includes(name)));
+    for (const name of wanted) {
+      const open = proxy.ads ? this.links.find((link) => link.proxy === proxy.index && !link.clientGone) : undefined;
+      const { accepted } = proxy.envoy;
+      const version = proxy.ads ? [...accepted.values()].at(-1) : accepted.get(name);
+      const link = open ?? new Link(proxy.index, proxy.variant, proxy.ads, version ?? "");
+      if (open === undefined) this.links.push(link);
+      const known = accepted.get(name);
+      // A new stream of the aggregated kind begins with all its names.
+      const names = proxy.ads && open === undefined ? wanted : [name];
+      const initial = new Map([...accepted].filter(([other]) => names.includes(other)));
+      link.ask(names, known === undefined && names.length === 1 ? new Map() : initial);
+      if (names.length > 1) break;
+    }
+  }
+
+  /** The client leaves its stream. `told`: the server hears of it. */
+  leave(link: Link, told: boolean): void {
+    if (link.clientGone) return;
+    if (told) link.toServer.push("fin");
+    link.clientGone = true;
+  }
+
+  /** The server's keepalive finds that nobody is there any more. */
+  reap(link: Link): void {
+    if (link.clientGone) this.#closeAtServer(link);
+  }
+
+  #closeAtServer(link: Link): void {
+    link.toServer.length = 0;
+    if (!link.serverGone) link.call.emit("cancelled");
+    link.serverGone = true;
+    link.call.end();
+    this.#tidy();
+  }
+
+  #tidy(): void {
+    this.links = this.links.filter((link) => !(link.clientGone && link.serverGone));
+  }
+
+  /** Moves one message towards the server; false when there was none. */
+  async deliverToServer(link: Link): Promise<boolean> {
+    if (link.serverGone) link.toServer.length = 0;
+    const message = link.toServer.shift();
+    if (message === undefined) return false;
+    const { server } = this;
+    const proxy = this.proxies[link.proxy];
+    this.trace?.(`${link.label} -> server: ${link.show(message)}`);
+    if (message === "fin" || server === undefined || proxy === undefined) {
+      this.#closeAtServer(link);
+    } else {
+      if (link.stream === undefined && !this.#authenticate(server, proxy)) this.#closeAtServer(link);
+      else {
+        if (link.stream === undefined) server.accept(link, proxy.identity, proxy.credential);
+        link.call.emit("data", message);
+      }
+    }
+    await this.settle("a request");
+    return true;
+  }
+
+  /** C5: the root of a credential leaves the port only when no proxy that counts needs it. A stale one gets a new file. */
+  #authenticate(server: Server, proxy: Proxy): boolean {
+    if (server.controller.trust.xds.includes(proxy.credential)) return true;
+    checkRefused(this, proxy);
+    proxy.credential = server.controller.trust.signer;
+    return false;
+  }
+
+  async deliverToClient(link: Link): Promise<boolean> {
+    if (link.clientGone) {
+      link.call.toClient.length = 0;
+      return false;
+    }
+    const message = link.call.toClient.shift();
+    if (message === undefined) return false;
+    const proxy = this.proxies[link.proxy];
+    if (message === "fin" || proxy === undefined) {
+      link.clientGone = true;
+      this.#tidy();
+      return true;
+    }
+    const response = link.decode(message);
+    this.trace?.(`${link.label} <- server: ${response.nonce} ${response.version} ${response.removed.join()}`);
+    let error: string | undefined;
+    for (const resource of response.resources) {
+      const version = link.variant === "delta" ? resource.version : response.version;
+      error ??= proxy.envoy.take(version, resource.any, this.now);
+    }
+    for (const name of response.removed) proxy.envoy.remove(name);
+    link.answer(response, error);
+    this.check(`proxy ${proxy.index} took a response`);
+    return true;
+  }
+
+  /** Everything moves that nothing holds up, until all is quiet. */
+  async pump(): Promise<void> {
+    await this.settle("a step");
+    for (let round = 0; ; round += 1) {
+      if (round > 300) throw new Error("storm: the mesh does not come to rest");
+      for (const proxy of this.proxies) this.connect(proxy);
+      let moved = false;
+      for (const link of [...this.links]) {
+        if (link.slow || !this.proxies[link.proxy]?.online) continue;
+        while (await this.deliverToServer(link)) moved = true;
+        while (await this.deliverToClient(link)) moved = true;
+      }
+      if (!moved) return;
+    }
+  }
+
+  async settle(what: string): Promise<void> {
+    await this.turns.drain();
+    this.check(what);
+  }
+
+  check(what: string): void {
+    if (this.trace !== undefined && this.memory.trust !== this.server?.controller.trust) {
+      const trust = this.server?.controller.trust;
+      if (trust)
+        this.trace(
+          `TRUST ${trust.generation}: signer ${trust.signer} mesh ${trust.mesh.join(" ")} xds ${trust.xds.join(" ")}`,
+        );
+    }
+    checkMoment(this, what);
+  }
+
+  /** Time passes in one leap: what was due fires late, as in a process that was suspended. */
+  async pass(ms: number): Promise<void> {
+    this.now += ms;
+    this.server?.fireTimers();
+    await this.pump();
+  }
+}
