@@ -89,17 +89,8 @@ export class XdsServer<Identity> {
   }
 
   #open(call: Call, variant: "sotw" | "delta", serviceType: string | undefined): void {
-    const refuse = (code: number, details: string) =>
-      void call.emit("error", Object.assign(new Error(details), { code, details }));
-    if (this.#draining) return refuse(status.UNAVAILABLE, "the server is shutting down");
-    const certificate = call.getAuthContext().sslPeerCertificate?.raw;
-    if (certificate === undefined) return refuse(status.UNAUTHENTICATED, "a client certificate is required");
-    let identity: Identity;
-    try {
-      identity = this.#deps.identify(certificate);
-    } catch (error) {
-      return refuse(status.UNAUTHENTICATED, (error as Error).message);
-    }
+    const identity = this.#identify(call);
+    if (identity === undefined) return;
     this.#opened += 1;
     const stream: XdsStream<Identity> = new XdsStream<Identity>({
       call,
@@ -114,5 +105,19 @@ export class XdsServer<Identity> {
       onEnd: () => void this.#streams.delete(stream),
     });
     this.#streams.add(stream);
+  }
+  /** Asked again for each stream: a connection may outlive the certificate that opened it. */
+  #identify(call: Call): Identity | undefined {
+    const refuse = (code: number, details: string): undefined => {
+      call.emit("error", Object.assign(new Error(details), { code, details }));
+    };
+    if (this.#draining) return refuse(status.UNAVAILABLE, "the server is shutting down");
+    const certificate = call.getAuthContext().sslPeerCertificate?.raw;
+    if (certificate === undefined) return refuse(status.UNAUTHENTICATED, "a client certificate is required");
+    try {
+      return this.#deps.identify(certificate);
+    } catch (error) {
+      return refuse(status.UNAUTHENTICATED, (error as Error).message);
+    }
   }
 }

@@ -44,26 +44,13 @@ export class TlsFront {
     });
     this.#server.on("secureConnection", (socket) => {
       socket.on("error", () => socket.destroy());
-      const refuse = (reason: string, hint: string) => {
-        deps.refused({ remote: remoteOf(socket), reason, hint });
-        socket.destroy();
-      };
-      const certificate = socket.getPeerCertificate().raw as Buffer | undefined;
-      if (certificate === undefined)
-        return refuse("the client sent no certificate", "give Envoy the files that `meshroot proxy bootstrap` wrote");
-      try {
-        deps.check(certificate);
-      } catch (error) {
-        return refuse((error as Error).message, error instanceof MeshrootError ? error.hint : "");
+      const refusal = judge(socket, deps.check);
+      if (refusal === undefined) {
+        deps.accept(socket);
+        return;
       }
-      if (!socket.authorized)
-        return refuse(
-          `client certificate refused: ${String(socket.authorizationError)}`,
-          "write a new bootstrap for this proxy",
-        );
-      if (socket.alpnProtocol !== "h2")
-        return refuse("the client does not speak HTTP/2 (ALPN h2)", "set alpn_protocols: [h2]");
-      deps.accept(socket);
+      deps.refused({ remote: remoteOf(socket), ...refusal });
+      socket.destroy();
     });
   }
 
@@ -98,6 +85,30 @@ export class TlsFront {
     for (const socket of this.#sockets) socket.destroy();
     return new Promise((resolve) => this.#server.close(() => resolve()));
   }
+}
+
+/** Why this client is refused; undefined: it is accepted. */
+function judge(socket: TLSSocket, check: FrontDeps["check"]): { reason: string; hint: string } | undefined {
+  const certificate = socket.getPeerCertificate().raw as Buffer | undefined;
+  if (certificate === undefined) {
+    return {
+      reason: "the client sent no certificate",
+      hint: "give Envoy the files that `meshroot proxy bootstrap` wrote",
+    };
+  }
+  try {
+    check(certificate);
+  } catch (error) {
+    return { reason: (error as Error).message, hint: error instanceof MeshrootError ? error.hint : "" };
+  }
+  if (!socket.authorized) {
+    const reason = `client certificate refused: ${String(socket.authorizationError)}`;
+    return { reason, hint: "write a new bootstrap for this proxy" };
+  }
+  if (socket.alpnProtocol !== "h2") {
+    return { reason: "the client does not speak HTTP/2 (ALPN h2)", hint: "set alpn_protocols: [h2] in its cluster" };
+  }
+  return undefined;
 }
 
 /**
