@@ -81,7 +81,7 @@ function fromFlags(
     trustDomain: domain ?? loadSettings(["trustDomain"], {}, context.env).trustDomain,
     spiffeEnabled: flags.spiffe ?? old?.spiffeEnabled ?? false,
     provider: { kind: "tresor", secretRef: { name: flags.secretName ?? `${name}-ca`, namespace } },
-    createdAt: Math.floor(context.now() / 1000) * 1000,
+    createdAt: context.now(),
   };
   const parsed = parseMeshRoot(meshRootManifest(root), { createdAt: root.createdAt, defaultNamespace: namespace });
   if ("problems" in parsed) throw combined(parsed.problems);

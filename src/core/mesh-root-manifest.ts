@@ -20,14 +20,14 @@ export type MeshRootManifest = {
   readonly spec: Readonly<Record<string, unknown>>;
 };
 
-/** The manifest of a root; `parseMeshRoot` reads it back (creation time to the second, as Kubernetes keeps it). */
+/** The manifest of a root; `parseMeshRoot` reads it back. */
 export function meshRootManifest(root: MeshRoot): MeshRootManifest {
   return {
     apiVersion: MESH_ROOT_API_VERSION,
     kind: MESH_ROOT_KIND,
     metadata: {
       ...(root.forceUnsafe === undefined ? {} : { annotations: { [FORCE_UNSAFE_ANNOTATION]: root.forceUnsafe } }),
-      creationTimestamp: kubernetesTime(root.createdAt),
+      creationTimestamp: creationTimestamp(root.createdAt),
       name: root.name,
       namespace: root.namespace,
     },
@@ -40,9 +40,12 @@ export function meshRootManifest(root: MeshRoot): MeshRootManifest {
   };
 }
 
-/** RFC 3339 in UTC without fractions, the form of `metadata.creationTimestamp`. `ms` since the epoch. */
-export function kubernetesTime(ms: number): string {
-  return new Date(ms).toISOString().replace(/\.\d{3}Z$/, "Z");
+/**
+ * RFC 3339 in UTC, `ms` since the epoch. Kubernetes writes no fractions but reads them; without them, which of two roots
+ * made within a second is the older one would be left to their names.
+ */
+export function creationTimestamp(ms: number): string {
+  return new Date(ms).toISOString().replace(".000Z", "Z");
 }
 
 function providerManifest(provider: ProviderSpec): Record<string, unknown> {

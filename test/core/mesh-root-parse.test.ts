@@ -173,7 +173,7 @@ const anyRoot: fc.Arbitrary<MeshRoot> = fc.record(
     role: fc.constantFrom(...ROLES),
     trustDomain: dnsName,
     spiffeEnabled: fc.boolean(),
-    createdAt: fc.integer({ min: 0, max: 4_000_000_000 }).map((seconds) => seconds * 1000),
+    createdAt: fc.integer({ min: 0, max: 4_000_000_000_000 }),
     forceUnsafe: fc.string({ minLength: 1 }).filter((text) => text.trim() !== ""),
     provider: fc.oneof(
       secretRef.map((ref) => ({ kind: "tresor" as const, secretRef: ref })),

@@ -16,7 +16,10 @@ export function readRootDocuments(text: string, options: ParseOptions): readonly
   const lines = new LineCounter();
   const documents = parseDocuments(text, lines);
   if (documents.length === 0) return [{ text, problems: [EMPTY] }];
-  return documents.map((document) => readDocument(text, document, lines, options));
+  // Documents of one file that say nothing of their age were made in their order.
+  return documents.map((document, index) =>
+    readDocument(text, document, lines, { ...options, createdAt: options.createdAt + index }),
+  );
 }
 
 /** Position of the document that describes root `key` (`namespace/name`), -1 if there is none. */

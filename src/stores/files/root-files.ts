@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { stringify } from "yaml";
 import { MeshrootError, type Problem } from "../../core/errors.ts";
 import { FORCE_UNSAFE_ANNOTATION, type MeshRoot, type Role, type RootListing, rootKey } from "../../core/mesh-root.ts";
-import { kubernetesTime, meshRootManifest } from "../../core/mesh-root-manifest.ts";
+import { creationTimestamp, meshRootManifest } from "../../core/mesh-root-manifest.ts";
 import { syncDirectory, writeAtomically, writeTemporary } from "./atomic-write.ts";
 import { findRoot, type RootDocument, readRootDocuments } from "./root-documents.ts";
 import { cutDocument, editDocument } from "./root-edit.ts";
@@ -102,7 +102,9 @@ export function rootFiles(directory: string, defaultNamespace: string, now: () =
       const dated =
         text === undefined
           ? stringify(meshRootManifest(root), { lineWidth: 0 })
-          : editDocument(text, 0, [{ path: ["metadata", "creationTimestamp"], value: kubernetesTime(root.createdAt) }]);
+          : editDocument(text, 0, [
+              { path: ["metadata", "creationTimestamp"], value: creationTimestamp(root.createdAt) },
+            ]);
       const temporary = await writing(path, () => writeTemporary(path, dated, { mode: MODE }));
       try {
         await link(temporary, path);
@@ -118,7 +120,7 @@ export function rootFiles(directory: string, defaultNamespace: string, now: () =
     async setRole(root, role, { forceUnsafe } = {}) {
       const { path, text, index } = await locate(root);
       const edited = editDocument(text, index, [
-        { path: ["metadata", "creationTimestamp"], value: kubernetesTime(root.createdAt) },
+        { path: ["metadata", "creationTimestamp"], value: creationTimestamp(root.createdAt) },
         { path: ["metadata", "annotations", FORCE_UNSAFE_ANNOTATION], value: forceUnsafe },
         { path: ["spec", "role"], value: role },
       ]);
