@@ -124,11 +124,11 @@ async function restrictedImports(directory: string): Promise<Map<string, number[
     (error: { stdout: string }) => error,
   );
   const lines = new Map<string, number[]>();
-  for (const { location } of JSON.parse(stdout).diagnostics) {
-    const file = location.path;
+  for (const { location } of (JSON.parse(stdout) as Report).diagnostics) {
+    const earlier = lines.get(location.path) ?? [];
     lines.set(
-      file,
-      [...(lines.get(file) ?? []), location.start.line].sort((a, b) => a - b),
+      location.path,
+      [...earlier, location.start.line].toSorted((a, b) => a - b),
     );
   }
   return lines;
