@@ -4,6 +4,7 @@
  * rule returns the problem, or undefined where it holds. Nothing here changes its arguments.
  */
 
+import { canonicalJson } from "./canonical-json.ts";
 import type { Problem } from "./errors.ts";
 import { isInUse, type MeshRoot, rootKey } from "./mesh-root.ts";
 
@@ -159,7 +160,7 @@ function anActiveRootIsCreatedOnlyWhereThereIsNone(
 
 function onlyTheRoleChanges(before: MeshRoot, after: MeshRoot): Problem | undefined {
   const changed = (["name", "namespace", "trustDomain", "spiffeEnabled", "provider"] as const).filter(
-    (field) => canonical(before[field]) !== canonical(after[field]),
+    (field) => canonicalJson(before[field]) !== canonicalJson(after[field]),
   );
   return changed.length === 0
     ? undefined
@@ -213,11 +214,4 @@ function notAllowed(message: string, hint: string): Problem {
 
 function names(roots: readonly MeshRoot[]): string {
   return roots.map((root) => root.name).join(", ");
-}
-
-/** Equal for equal values, whatever the order of their fields. */
-function canonical(value: unknown): string {
-  return JSON.stringify(value, (_key, part: unknown) =>
-    typeof part === "object" && part !== null ? Object.fromEntries(Object.entries(part).sort()) : part,
-  );
 }

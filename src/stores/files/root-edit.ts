@@ -5,6 +5,7 @@
  */
 
 import { type Document, isMap, isNode, isScalar, type Pair, type ParsedNode, type YAMLMap } from "yaml";
+import { canonicalJson } from "../../core/canonical-json.ts";
 import { parseDocuments } from "./root-documents.ts";
 
 /** `value` undefined removes the field, and its parent if that is left empty. */
@@ -30,13 +31,14 @@ function applyEdit(text: string, index: number, { path, value }: FieldEdit): str
   const wanted = document.clone() as Document;
   if (value === undefined) removeField(wanted, path);
   else setField(wanted, path, value);
-  const meaning = documents.map((each) => JSON.stringify((each === document ? wanted : each).toJS()));
+  // In canonical form, because a new field is spliced in first while the library appends it.
+  const meaning = documents.map((each) => canonicalJson((each === document ? wanted : each).toJS()));
 
   const span = value === undefined ? cutSpan(text, document, path) : putSpan(text, document, path, value);
   if (span !== undefined) {
     const spliced = text.slice(0, span.from) + span.text + text.slice(span.to);
     const readBack = parseDocuments(spliced);
-    const same = readBack.every((each, at) => each.errors.length === 0 && sameMeaning(each.toJS(), meaning[at]));
+    const same = readBack.every((each, at) => each.errors.length === 0 && canonicalJson(each.toJS()) === meaning[at]);
     if (same && readBack.length === documents.length) return spliced;
   }
   return documents.map((each) => (each === document ? wanted : each).toString({ lineWidth: 0 })).join("");
@@ -97,17 +99,4 @@ function firstKey(text: string, node: unknown): { offset: number; column: number
   const [offset] = key.range;
   const before = text.slice(text.lastIndexOf("\n", offset - 1) + 1, offset);
   return /^ *$/.test(before) ? { offset, column: before.length } : undefined;
-}
-
-/** Order of fields means nothing: a new field is spliced in first, the library appends it. */
-function sameMeaning(object: unknown, expected: string | undefined): boolean {
-  return expected !== undefined && sorted(object) === sorted(JSON.parse(expected));
-}
-
-function sorted(value: unknown): string {
-  return JSON.stringify(value, (_key, part: unknown) =>
-    typeof part === "object" && part !== null && !Array.isArray(part)
-      ? Object.fromEntries(Object.entries(part).sort())
-      : part,
-  );
 }
