@@ -1,10 +1,10 @@
 /** Complete bootstraps (Envoy v3) for one proxy of the mesh. Pure: text in, text out. */
 
-import { isIP } from "node:net";
 import { stringify } from "yaml";
 import type { ServiceIdentity } from "../core/identity.ts";
 import {
   apiConfigSource,
+  clustersFile,
   fileSource,
   isAggregated,
   type Json,
@@ -67,11 +67,13 @@ const DEFAULT_CONNECT_TIMEOUT_MS = 1_000;
 export const TLS_SDS_FILE = "tls_sds.yaml";
 export const VALIDATION_CONTEXT_SDS_FILE = "validation_context_sds.yaml";
 export const BOOTSTRAP_FILE = "bootstrap.yaml";
+export const CLUSTERS_FILE = "clusters.yaml";
 
-/** The three files of a proxy, by name; all belong in `configDir`. */
+/** The files of a proxy, by name; all belong in `configDir`. */
 export function renderProxyFiles(options: BootstrapOptions): Readonly<Record<string, string>> {
   return {
     [BOOTSTRAP_FILE]: renderBootstrap(options),
+    ...(hasClustersFile(options) ? { [CLUSTERS_FILE]: renderClusters(options) } : {}),
     [TLS_SDS_FILE]: renderTlsSds(options.certDir),
     [VALIDATION_CONTEXT_SDS_FILE]: renderValidationContextSds(options.certDir),
   };
@@ -79,6 +81,12 @@ export function renderProxyFiles(options: BootstrapOptions): Readonly<Record<str
 
 export function renderBootstrap(options: BootstrapOptions): string {
   return stringify(buildBootstrap(options), { aliasDuplicateObjects: false, lineWidth: 0 });
+}
+
+/** What `clusters.yaml` holds in the aggregated variants: the clusters of `outbound` (see `hasClustersFile`). */
+export function renderClusters(options: BootstrapOptions): string {
+  const clusters = outboundClusters(options);
+  return stringify(clustersFile(clusters), { aliasDuplicateObjects: false, lineWidth: 0 });
 }
 
 /** OSM's file-based SDS resource `tls_sds`: the certificate and key that open the xDS port. */
@@ -100,13 +108,26 @@ export function buildBootstrap(options: BootstrapOptions): Record<string, Json> 
   return {
     node: { id: options.nodeId, cluster: options.cluster },
     admin: { address: socketAddress(options.admin ?? { host: "127.0.0.1", port: 0 }) },
-    ...(isAggregated(options.variant) ? { dynamic_resources: { ads_config: apiConfigSource(options.variant) } } : {}),
+    ...(isAggregated(options.variant) ? { dynamic_resources: dynamicResources(options) } : {}),
     static_resources: {
       // Envoy looks up the xDS cluster while it reads the clusters whose secrets come from there: it stands first.
-      clusters: [xdsCluster(options), ...apps, ...outbound.map((entry) => outboundCluster(entry, options))],
+      clusters: [xdsCluster(options), ...apps, ...(hasClustersFile(options) ? [] : outboundClusters(options))],
       listeners,
     },
   };
+}
+
+function dynamicResources(options: BootstrapOptions): Json {
+  const cds = hasClustersFile(options) ? { cds_config: fileSource(`${options.configDir}/${CLUSTERS_FILE}`) } : {};
+  return { ads_config: apiConfigSource(options.variant), ...cds };
+}
+
+/**
+ * V (1.36.4, 1.40.0): Envoy dies with SIGSEGV where a static cluster takes a secret over ADS, because it makes the ADS
+ * stream only after it has made the static clusters. Clusters of a CDS file come later; static listeners do too.
+ */
+function hasClustersFile(options: BootstrapOptions): boolean {
+  return isAggregated(options.variant) && (options.outbound ?? []).length > 0;
 }
 
 function xdsCluster(options: BootstrapOptions): Json {
@@ -145,7 +166,6 @@ function xdsCluster(options: BootstrapOptions): Json {
 }
 
 function inboundListener(inbound: Inbound, options: BootstrapOptions): Json {
-  const source = xdsSource(options.variant, true);
   return {
     name: "inbound",
     address: socketAddress({ host: inbound.host ?? "0.0.0.0", port: inbound.port }),
@@ -158,10 +178,10 @@ function inboundListener(inbound: Inbound, options: BootstrapOptions): Json {
           disable_stateless_session_resumption: true,
           disable_stateful_session_resumption: true,
           common_tls_context: {
-            tls_certificate_sds_secret_configs: [{ name: leafName(options), sds_config: source }],
+            tls_certificate_sds_secret_configs: [leafConfig(options)],
             validation_context_sds_secret_config: {
-              name: inbound.bundleName ?? "root-cert-for-mtls-inbound",
-              sds_config: source,
+              name: inboundBundleName(inbound),
+              sds_config: xdsSource(options.variant, true),
             },
           },
         }),
@@ -178,34 +198,55 @@ function outboundListener(outbound: Outbound): Json {
   };
 }
 
+function outboundClusters(options: BootstrapOptions): Record<string, Json>[] {
+  return (options.outbound ?? []).map((entry) => outboundCluster(entry, options));
+}
+
 /** Behind a tcp_proxy each client connection gets an mTLS connection of its own: nothing is pooled. */
-function outboundCluster(outbound: Outbound, options: BootstrapOptions): Json {
-  const source = xdsSource(options.variant, false);
+function outboundCluster(outbound: Outbound, options: BootstrapOptions): Record<string, Json> {
+  const bundleName = outbound.bundleName ?? `root-cert-for-mtls-outbound:${outbound.service}`;
+  const isInboundToo = options.inbound !== undefined && bundleName === inboundBundleName(options.inbound);
   return {
     ...plainCluster(outbound.name, outbound.peer, options),
     transport_socket: tlsSocket("UpstreamTlsContext", {
       max_session_keys: 0,
       common_tls_context: {
-        tls_certificate_sds_secret_configs: [{ name: leafName(options), sds_config: source }],
-        // No default context beside it: Envoy would OR its SAN matchers with those of the bundle.
+        tls_certificate_sds_secret_configs: [leafConfig(options)],
+        // No default context beside it: Envoy would OR its SAN matchers with those of the bundle. A service that does not
+        // exist yet must not keep Envoy from starting, so this one does not wait for ever.
         validation_context_sds_secret_config: {
-          name: outbound.bundleName ?? `root-cert-for-mtls-outbound:${outbound.service}`,
-          sds_config: source,
+          name: bundleName,
+          sds_config: xdsSource(options.variant, isInboundToo),
         },
       },
     }),
   };
 }
 
-function leafName(options: BootstrapOptions): string {
-  const { namespace, serviceAccount } = options.identity;
-  return options.leafName ?? `service-cert:${namespace}/${serviceAccount}`;
+function inboundBundleName(inbound: Inbound): string {
+  return inbound.bundleName ?? "root-cert-for-mtls-inbound";
 }
 
+/**
+ * The same source for listener and clusters: a name from two sources is two streams for one secret (a hold after a minute),
+ * and over ADS the second subscriber gets nothing, because Envoy already has what it asks for (V: a listener that never opens).
+ */
+function leafConfig(options: BootstrapOptions): Json {
+  const { namespace, serviceAccount } = options.identity;
+  const name = options.leafName ?? `service-cert:${namespace}/${serviceAccount}`;
+  return { name, sds_config: xdsSource(options.variant, true) };
+}
+
+/**
+ * Never STATIC: Envoy (V: 1.36.4, 1.40.0; its issue 15517) starts the secrets of such a cluster before its ADS stream exists
+ * and ends with a segmentation fault. STRICT_DNS takes addresses too.
+ */
 function plainCluster(name: string, endpoint: Endpoint, options: BootstrapOptions): Record<string, Json> {
   return {
     name,
-    type: isIP(endpoint.host) === 0 ? "STRICT_DNS" : "STATIC",
+    type: "STRICT_DNS",
+    // Else "localhost" is ::1 first, where our server does not listen by default.
+    dns_lookup_family: "V4_PREFERRED",
     connect_timeout: `${(options.connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS) / 1000}s`,
     load_assignment: {
       cluster_name: name,

@@ -52,6 +52,12 @@ export function fileSource(path: string): Json {
   return { resource_api_version: "V3", path_config_source: { path } };
 }
 
+/** Content of a file for `cds_config`, as data. */
+export function clustersFile(clusters: readonly Record<string, Json>[]): Json {
+  const type = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
+  return { resources: clusters.map((cluster) => ({ "@type": type, ...cluster })) };
+}
+
 /** Content of `tls_sds.yaml`, as data: a secret whose files Envoy reads again whenever something moves into `certDir`. */
 export function tlsCertificateFile(secretName: string, certDir: string): Json {
   return {
