@@ -8,6 +8,7 @@ import { serverStatus } from "./cli/admin-client.ts";
 import type { CliContext, RootAdmin } from "./cli/context.ts";
 import { runCli } from "./cli/program.ts";
 import { MeshrootError } from "./core/errors.ts";
+import { DEFAULT_NAMESPACE } from "./core/mesh-root.ts";
 import { openDataDir } from "./stores/files/data-dir.ts";
 import { takeLock } from "./stores/files/file-lock.ts";
 import { rootFiles } from "./stores/files/root-files.ts";
@@ -33,7 +34,8 @@ function realContext(): Omit<CliContext, "exit"> {
     now: Date.now,
     readInput,
     roots: rootsOf,
-    serverStatus,
+    meshStatus: async (dataDir) =>
+      (await serverStatus(dataDir)) ?? (await import("./serve/offline.ts")).offlineStatus(dataDir, DEFAULT_NAMESPACE),
   };
 }
 

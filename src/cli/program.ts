@@ -3,11 +3,20 @@
 import { Command, CommanderError } from "commander";
 import { MeshrootError } from "../core/errors.ts";
 import type { CliContext } from "./context.ts";
+import { addDemoCommand } from "./demo.ts";
 import { EXIT, EXIT_HELP, exitCodeOf } from "./exit-codes.ts";
+import { addProxyCommand } from "./proxy.ts";
 import { addRootCommand } from "./root.ts";
+import { addServeCommand } from "./serve.ts";
 import { addVersionCommand } from "./version.ts";
 
-const COMMANDS: readonly ((program: Command, context: CliContext) => void)[] = [addRootCommand, addVersionCommand];
+const COMMANDS: readonly ((program: Command, context: CliContext) => void)[] = [
+  addServeCommand,
+  addDemoCommand,
+  addRootCommand,
+  addProxyCommand,
+  addVersionCommand,
+];
 
 /**
  * Runs one command line (without `node` and script name) and returns its exit code. Errors are printed as

@@ -66,7 +66,7 @@ export function addRootGet(parent: Command, context: CliContext): void {
 }
 
 async function rowsOf(context: CliContext, dataDir: string, roots: readonly MeshRoot[]): Promise<Row[]> {
-  const status: MeshStatus | undefined = await context.serverStatus(dataDir);
+  const status: MeshStatus | undefined = await context.meshStatus(dataDir);
   const now = context.now();
   return roots.map((root) => ({
     root,

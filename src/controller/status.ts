@@ -75,7 +75,7 @@ export type MeshStatus = {
 };
 
 export type StatusDeps = {
-  readonly controller: RotationController;
+  readonly controller: Pick<RotationController, "trust" | "holds" | "roots" | "ledger" | "loadedRoots">;
   readonly absentPolicy: AbsentPolicy;
   readonly wanted: (proxy: string, name: string) => string | undefined;
   readonly nodeOf: (proxy: string) => string | undefined;

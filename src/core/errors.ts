@@ -36,6 +36,7 @@ export const ERROR_CODES = {
   MR5003: "address in use",
   MR5004: "server unreachable",
   MR5005: "not found",
+  MR5006: "not converged in time",
   MR6001: "Envoy not found",
   MR6002: "Envoy did not start",
 } as const;

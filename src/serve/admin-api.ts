@@ -29,7 +29,11 @@ export const bootstrapRequest = z.strictObject({
 });
 export type BootstrapRequest = z.infer<typeof bootstrapRequest>;
 
-export type BootstrapAnswer = BootstrapCredentials & { readonly xdsPort: number };
+export type BootstrapAnswer = BootstrapCredentials & {
+  readonly xdsPort: number;
+  /** DNS SAN of the server's certificate, to be matched by the proxy. */
+  readonly serverName: string;
+};
 
 export type AdminDeps = {
   readonly version: string;

@@ -157,7 +157,8 @@ export class ServerCredentials {
    * still valid, that one stays, and `problem` says why.
    */
   async for(trust: TrustInForce): Promise<{ credentials: FrontCredentials; problem?: unknown }> {
-    const current = (this.#current ??= await this.#read());
+    this.#current ??= await this.#read();
+    const current = this.#current;
     const now = this.#clock.now();
     const usable = current !== undefined && current.root === trust.xdsServer && now < current.notAfter;
     let problem: unknown;

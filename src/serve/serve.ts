@@ -26,7 +26,7 @@ import { XdsServer } from "../xds/server.ts";
 import { adminApp, adminSocketPath } from "./admin-api.ts";
 import { collectMetrics } from "./collect-metrics.ts";
 import { firstRoot } from "./first-root.ts";
-import { Issuing, ServerCredentials } from "./issuing.ts";
+import { Issuing, ServerCredentials, XDS_SERVER_NAMES } from "./issuing.ts";
 
 export type RunningServer = {
   readonly xdsPort: number;
@@ -163,7 +163,11 @@ async function start(
   const admin = await openAdmin(dataDir.path, {
     version,
     status,
-    bootstrap: async (request) => ({ ...(await issuing.bootstrap(request, controller.trust)), xdsPort }),
+    bootstrap: async (request) => ({
+      ...(await issuing.bootstrap(request, controller.trust)),
+      xdsPort,
+      serverName: XDS_SERVER_NAMES[0],
+    }),
   });
   cleanups.push(() => closeHttp(admin));
 

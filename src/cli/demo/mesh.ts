@@ -9,7 +9,6 @@ import { writeCredentials } from "../../envoy/credentials-dir.ts";
 import { type EnvoyProcess, startEnvoy } from "../../envoy/process.ts";
 import type { XdsVariant } from "../../envoy/secret-sources.ts";
 import type { BootstrapAnswer, BootstrapRequest } from "../../serve/admin-api.ts";
-import { XDS_SERVER_NAMES } from "../../serve/issuing.ts";
 import { type Relay, startRelay } from "./relay.ts";
 import { type EchoApp, startEchoApp, type TrafficTarget } from "./traffic.ts";
 
@@ -80,7 +79,7 @@ export class DemoMesh {
       nodeId: credentials.proxy.uuid,
       cluster: name,
       identity: { serviceAccount: name, namespace },
-      xds: { host: "127.0.0.1", port: relay.port, serverName: XDS_SERVER_NAMES[0] },
+      xds: { host: "127.0.0.1", port: relay.port, serverName: credentials.serverName },
       variant,
       configDir: home,
       certDir,

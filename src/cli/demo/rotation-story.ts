@@ -1,0 +1,167 @@
+/** The walk through the six-step table on a demo mesh: edit a role, wait for the mesh, prove it by what Envoy loaded. */
+
+import { join } from "node:path";
+import type { MeshStatus } from "../../controller/status.ts";
+import { MeshrootError } from "../../core/errors.ts";
+import { DEFAULT_NAMESPACE, type MeshRoot, type Role } from "../../core/mesh-root.ts";
+import { rootFiles } from "../../stores/files/root-files.ts";
+import type { DemoMesh, MeshProxy } from "./mesh.ts";
+
+export const OLD_ROOT = "osm-mesh-root-certificate";
+export const NEW_ROOT = "osm-mesh-root-certificate-2";
+
+export type StoryStep = {
+  readonly step: number;
+  /** Role of each MRC, by name; a deleted one is missing. */
+  readonly roles: Readonly<Record<string, Role>>;
+  /** Fingerprint of the root that signs. */
+  readonly signer: string;
+  /** Fingerprints of the roots that the mesh validates with. */
+  readonly trusted: readonly string[];
+  /** From the role edit until every proxy had ACKed and loaded what the step asks for. */
+  readonly ms: number;
+  /** Proxies that ACKed everything that the step sent. */
+  readonly acked: number;
+  /** Per proxy: names of the roots that its Envoy's own /certs showed loaded. */
+  readonly loaded: Readonly<Record<string, readonly string[]>>;
+};
+
+export type StoryDeps = {
+  readonly mesh: DemoMesh;
+  readonly dataDir: string;
+  readonly status: () => MeshStatus;
+  /** Reason to pass the gates, for the control experiment. */
+  readonly force?: string;
+  /** Called often while a step waits. */
+  readonly onWait: (step: number, status: MeshStatus, startedAt: number) => void;
+  readonly onStep: (step: StoryStep) => void;
+  readonly pauseMs: number;
+  readonly signal: AbortSignal;
+};
+
+const POLL_MS = 50;
+const STEP_LIMIT_MS = 60_000;
+
+type Edit = (files: Awaited<ReturnType<typeof openRoots>>) => Promise<void>;
+
+/** Steps of the table: what the operator does, and what must be true when it has spread. */
+const STEPS: readonly { readonly edit: Edit; readonly signer: string; readonly trusted: readonly string[] }[] = [
+  { edit: async () => {}, signer: OLD_ROOT, trusted: [OLD_ROOT] },
+  { edit: (roots) => roots.create(NEW_ROOT, "passive"), signer: OLD_ROOT, trusted: [OLD_ROOT, NEW_ROOT] },
+  { edit: (roots) => roots.setRole(NEW_ROOT, "active"), signer: OLD_ROOT, trusted: [OLD_ROOT, NEW_ROOT] },
+  { edit: (roots) => roots.setRole(OLD_ROOT, "passive"), signer: NEW_ROOT, trusted: [OLD_ROOT, NEW_ROOT] },
+  { edit: (roots) => roots.setRole(OLD_ROOT, "inactive"), signer: NEW_ROOT, trusted: [NEW_ROOT] },
+  { edit: (roots) => roots.remove(OLD_ROOT), signer: NEW_ROOT, trusted: [NEW_ROOT] },
+];
+
+/** Walks all six steps. Throws MR5006 when a step does not spread in time, or when an Envoy did not load what it ACKed. */
+export async function walkRotation(deps: StoryDeps): Promise<StoryStep[]> {
+  const roots = await openRoots(deps);
+  const told: StoryStep[] = [];
+  for (const [index, { edit, signer, trusted }] of STEPS.entries()) {
+    const step = index + 1;
+    const startedAt = performance.now();
+    await edit(roots);
+    const roles = await roots.roles();
+    let loaded: Record<string, string[]> = {};
+    const reached = async (): Promise<boolean> => {
+      const status = deps.status();
+      deps.onWait(step, status, startedAt);
+      if (status.signer !== signer || !sameSet(status.trusted, trusted) || !rolesSeen(status, roles)) return false;
+      if (deps.force !== undefined) return true;
+      if (!status.proxies.every((proxy) => proxy.sync === "SYNCED" && sameSet(proxy.signedBy, [signer]))) return false;
+      loaded = await loadedRoots(deps.mesh, status);
+      return Object.values(loaded).every((names) => sameSet(names, trusted));
+    };
+    await waitUntil(reached, `step ${step}`, deps);
+    const status = deps.status();
+    const fingerprint = (name: string) => status.roots.find((root) => root.name === name)?.fingerprint ?? "?";
+    const done: StoryStep = {
+      step,
+      roles,
+      signer: fingerprint(status.signer),
+      trusted: status.trusted.map(fingerprint),
+      ms: Math.round(performance.now() - startedAt),
+      acked: status.proxies.filter((proxy) => proxy.sync === "SYNCED").length,
+      loaded: deps.force === undefined ? loaded : await loadedRoots(deps.mesh, status),
+    };
+    told.push(done);
+    deps.onStep(done);
+    await sleep(deps.pauseMs, deps.signal);
+  }
+  return told;
+}
+
+/** What each proxy's mesh contexts hold, from Envoy's own /certs: serials matched to our roots (never config_dump). */
+export async function loadedRoots(mesh: DemoMesh, status: MeshStatus): Promise<Record<string, string[]>> {
+  const nameOf = new Map(status.roots.map((root) => [root.serial, root.name]));
+  const one = async (proxy: MeshProxy): Promise<[string, string[]]> => {
+    const contexts = await proxy.admin.certs();
+    const ofMesh = contexts.filter(
+      ({ chain }) => !chain.some(({ uris }) => uris.some((uri) => uri.startsWith("meshroot://"))),
+    );
+    const serials = new Set(ofMesh.flatMap(({ trusted }) => trusted.map(({ serial }) => serial)));
+    return [proxy.name, [...serials].map((serial) => nameOf.get(serial) ?? `unknown ${serial.slice(0, 8)}`).toSorted()];
+  };
+  return Object.fromEntries(await Promise.all([...mesh.proxies.values()].map(one)));
+}
+
+/** Role edits as an operator makes them: in the files. */
+async function openRoots({ dataDir, force }: StoryDeps) {
+  const files = rootFiles(join(dataDir, "roots"), DEFAULT_NAMESPACE);
+  const find = async (name: string): Promise<MeshRoot> => {
+    const root = (await files.list()).roots.find((candidate) => candidate.name === name);
+    if (root === undefined) throw new MeshrootError("MR1009", `root ${name} is not there`, "start the demo again");
+    return root;
+  };
+  const forced = force === undefined ? {} : { forceUnsafe: force };
+  return {
+    roles: async () => Object.fromEntries((await files.list()).roots.map((root) => [root.name, root.role])),
+    create: async (name: string, role: Role) => {
+      const old = await find(OLD_ROOT);
+      const provider = { kind: "tresor", secretRef: { name: `${name}-ca`, namespace: DEFAULT_NAMESPACE } } as const;
+      await files.create({ ...old, name, role, provider, createdAt: Date.now(), ...forced });
+    },
+    setRole: async (name: string, role: Role) => files.setRole(await find(name), role, forced),
+    remove: async (name: string) => files.remove(await find(name)),
+  };
+}
+
+function rolesSeen(status: MeshStatus, roles: Readonly<Record<string, Role>>): boolean {
+  const seen = status.roots.filter((root) => root.role !== undefined);
+  return seen.length === Object.keys(roles).length && seen.every((root) => roles[root.name] === root.role);
+}
+
+function sameSet(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && b.every((entry) => a.includes(entry));
+}
+
+async function waitUntil(reached: () => Promise<boolean>, what: string, { signal, status }: StoryDeps): Promise<void> {
+  const limit = performance.now() + STEP_LIMIT_MS;
+  while (!(await reached())) {
+    signal.throwIfAborted();
+    if (performance.now() > limit) {
+      const held = status().holds.map((hold) => `${hold.wants}: ${hold.message}`);
+      throw new MeshrootError(
+        "MR5006",
+        `${what} did not spread within ${STEP_LIMIT_MS / 1000} s`,
+        held.join("; ") || "see the Envoys' logs",
+      );
+    }
+    await sleep(POLL_MS, signal);
+  }
+}
+
+function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener(
+      "abort",
+      () => {
+        clearTimeout(timer);
+        reject(signal.reason as Error);
+      },
+      { once: true },
+    );
+  });
+}

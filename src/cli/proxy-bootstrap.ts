@@ -1,0 +1,141 @@
+import { X509Certificate } from "node:crypto";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { type Command, Option } from "commander";
+import { loadConfig, type Setting } from "../config.ts";
+import { MeshrootError } from "../core/errors.ts";
+import { identityName, type ProxyKind, parseProxyUri, type ServiceIdentity } from "../core/identity.ts";
+import { type Endpoint, type Outbound, renderProxyFiles } from "../envoy/bootstrap.ts";
+import { CREDENTIAL_FILES, writeCredentials } from "../envoy/credentials-dir.ts";
+import { XDS_VARIANTS, type XdsVariant } from "../envoy/secret-sources.ts";
+import { requestBootstrap } from "./admin-client.ts";
+import type { CliContext } from "./context.ts";
+import { addSettings } from "./settings.ts";
+
+type Flags = Record<string, unknown> & {
+  out?: string;
+  kind: ProxyKind;
+  variant: XdsVariant;
+  xdsHost: string;
+  inbound: string;
+  app: string;
+  outbound: string[];
+  admin: string;
+  connectTimeout: string;
+};
+
+const SETTINGS_USED: readonly Setting[] = ["dataDir", "namespace", "xdsPort", "xdsCertValidityMs"];
+const CONNECT_TIMEOUT_MS = 1_000;
+
+/** `meshroot proxy bootstrap SA.NS`: everything that one Envoy needs, in one folder. */
+export function addProxyBootstrap(parent: Command, context: CliContext): void {
+  const command = parent
+    .command("bootstrap <identity>")
+    .description(
+      "write an Envoy bootstrap, its xDS certificate and its file-SDS files for one identity (service-account.namespace)",
+    )
+    .option("--out <dir>", "folder to write to (default ./<identity>)")
+    .addOption(new Option("--kind <kind>", "what the proxy is").choices(["sidecar", "gateway"]).default("sidecar"))
+    .addOption(new Option("--variant <protocol>", "how it asks for secrets").choices(XDS_VARIANTS).default("sotw"))
+    .option("--xds-host <host>", "where the proxy finds the server", "127.0.0.1")
+    .option("--inbound <port>", "port for mTLS from other proxies", "15006")
+    .option("--app <host:port>", "the application behind the proxy", "127.0.0.1:8080")
+    .option(
+      "--outbound <listen=ns/service@host:port>",
+      "a way to another service's proxy; repeat for more",
+      collect,
+      [],
+    )
+    .option("--admin <host:port>", "admin address of the Envoy", "127.0.0.1:15000");
+  addSettings(command, SETTINGS_USED).action(async (name: string, flags: Flags) => {
+    const identity = parseIdentity(name);
+    const out = resolve(flags.out ?? name);
+    const certDir = join(out, "certs");
+    const uuid = await knownProxy(certDir, identity);
+    const request = { ...identity, kind: flags.kind, ...(uuid === undefined ? {} : { uuid }) };
+    const config = loadConfig(flags, context.env);
+    const made =
+      (await requestBootstrap(config.dataDir, request)) ??
+      (await (await import("../serve/offline.ts")).offlineBootstrap(config, request));
+    await mkdir(out, { recursive: true, mode: 0o700 });
+    await writeCredentials(certDir, made);
+    const files = renderProxyFiles({
+      nodeId: made.proxy.uuid,
+      cluster: identityName(identity),
+      identity,
+      xds: { host: flags.xdsHost, port: made.xdsPort, serverName: made.serverName },
+      variant: flags.variant,
+      configDir: out,
+      certDir,
+      admin: parseEndpoint(flags.admin, "--admin"),
+      inbound: { port: parsePort(flags.inbound, "--inbound"), app: parseEndpoint(flags.app, "--app") },
+      outbound: flags.outbound.map(parseOutbound),
+      connectTimeoutMs: CONNECT_TIMEOUT_MS,
+    });
+    for (const [file, text] of Object.entries(files)) await writeFile(join(out, file), text, { mode: 0o600 });
+    context.stderr(
+      `${uuid === undefined ? "Proxy" : "New credentials for proxy"} ${made.proxy.uuid} (${name}), xDS certificate valid until ${made.notAfter.slice(0, 10)}.\n` +
+        `Start it with: envoy --disable-hot-restart -c ${join(out, "bootstrap.yaml")}\n`,
+    );
+    context.stdout(`${out}\n`);
+  });
+}
+
+function collect(value: string, earlier: string[]): string[] {
+  return [...earlier, value];
+}
+
+function parseIdentity(text: string): ServiceIdentity {
+  const [serviceAccount, namespace, ...more] = text.split(".");
+  if (serviceAccount && namespace && more.length === 0) return { serviceAccount, namespace };
+  throw new MeshrootError(
+    "MR5002",
+    `"${text}" is no service identity`,
+    "Give service-account.namespace, like bookbuyer.bookstore.",
+  );
+}
+
+/** Written again into the same folder, a bootstrap is a new credential for the same proxy, not a new proxy. */
+async function knownProxy(certDir: string, identity: ServiceIdentity): Promise<string | undefined> {
+  let pem: string;
+  try {
+    pem = await readFile(join(certDir, CREDENTIAL_FILES.cert), "utf8");
+  } catch {
+    return undefined;
+  }
+  const uri = new X509Certificate(pem).subjectAltName?.replace(/^URI:/, "") ?? "";
+  const proxy = parseProxyUri(uri);
+  if (proxy !== undefined && identityName(proxy) === identityName(identity)) return proxy.uuid;
+  const whose = proxy === undefined ? "something else" : identityName(proxy);
+  throw new MeshrootError(
+    "MR5002",
+    `${certDir} holds the credentials of ${whose}`,
+    "Choose another --out; nothing was overwritten.",
+  );
+}
+
+function parsePort(text: string, flag: string): number {
+  const port = Number(text);
+  if (/^\d+$/.test(text) && port > 0 && port <= 65_535) return port;
+  throw new MeshrootError("MR5002", `${flag} "${text}" is not a port`, "Give a number from 1 to 65535.");
+}
+
+function parseEndpoint(text: string, flag: string): Endpoint {
+  const match = /^(.+):(\d+)$/.exec(text);
+  if (match === null)
+    throw new MeshrootError("MR5002", `${flag} "${text}" is not host:port`, "Give it like 127.0.0.1:8080.");
+  return { host: match[1] ?? "", port: parsePort(match[2] ?? "", flag) };
+}
+
+function parseOutbound(text: string): Outbound {
+  const match = /^(\d+)=([^/@]+\/([^/@]+))@(.+)$/.exec(text);
+  if (match === null) {
+    throw new MeshrootError(
+      "MR5002",
+      `--outbound "${text}" can't be read`,
+      "Give it like 15001=bookstore/bookstore@10.0.0.7:15006.",
+    );
+  }
+  const [, listen = "", service = "", name = "", peer = ""] = match;
+  return { name, service, listenPort: parsePort(listen, "--outbound"), peer: parseEndpoint(peer, "--outbound") };
+}

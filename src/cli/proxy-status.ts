@@ -1,0 +1,72 @@
+import type { Command } from "commander";
+import type { ProxyStatus } from "../controller/status.ts";
+import { MeshrootError } from "../core/errors.ts";
+import type { CliContext } from "./context.ts";
+import { age, type OutputFormat, outputOption, printItem, printList, type View } from "./output.ts";
+import { openStore, type StoreFlags, withStore } from "./root-common.ts";
+
+type Row = { readonly proxy: ProxyStatus; readonly now: number };
+
+const VIEW: View<Row> = {
+  columns: [
+    { title: "NAME", value: ({ proxy }) => proxy.proxy },
+    { title: "IDENTITY", value: ({ proxy }) => proxy.identity },
+    { title: "SYNC", value: ({ proxy }) => (proxy.connected ? proxy.sync : `${proxy.sync} (absent)`) },
+    { title: "SIGNED-BY", value: ({ proxy }) => proxy.signedBy.join(",") || "-" },
+    { title: "TRUSTS", value: ({ proxy }) => proxy.trusts.join(",") || "-" },
+    { title: "LAST-CONTACT", value: ({ proxy, now }) => `${age(now - Date.parse(proxy.lastContact))} ago` },
+    { title: "LEAF-EXPIRES", value: ({ proxy }) => proxy.leafExpires?.slice(0, 16).replace("T", " ") ?? "-" },
+    { title: "NODE", wide: true, value: ({ proxy }) => proxy.node ?? "-" },
+    { title: "XDS-CREDENTIAL", wide: true, value: ({ proxy }) => proxy.xdsCredentialRoot ?? "-" },
+    {
+      title: "COUNTS",
+      wide: true,
+      value: ({ proxy }) => (proxy.counts ? (proxy.countsUntil?.slice(0, 16) ?? "yes") : "no"),
+    },
+    {
+      title: "VERSIONS",
+      wide: true,
+      value: ({ proxy }) =>
+        Object.entries(proxy.versions)
+          .map(([name, version]) => `${name}=${version.slice(0, 20)}`)
+          .join(" "),
+    },
+  ],
+  object: ({ proxy }) => ({ kind: "Proxy", metadata: { name: proxy.proxy }, status: proxy }),
+  name: ({ proxy }) => `proxy/${proxy.proxy}`,
+};
+
+/** `meshroot proxy status [NAME]`. */
+export function addProxyStatus(parent: Command, context: CliContext): void {
+  withStore(
+    parent.command("status [name]").alias("ps").description("what every proxy runs, and what a rotation waits for"),
+  )
+    .addOption(outputOption())
+    .action(async (name: string | undefined, flags: StoreFlags & { output: OutputFormat }) => {
+      const { dataDir } = openStore(context, flags);
+      const status = await context.meshStatus(dataDir);
+      const now = context.now();
+      const rows = (status?.proxies ?? []).map((proxy) => ({ proxy, now }));
+      const found = rows.filter(
+        ({ proxy }) => name === undefined || proxy.proxy.startsWith(name) || proxy.identity === name,
+      );
+      if (name !== undefined && found.length === 0) {
+        throw new MeshrootError(
+          "MR5005",
+          `no proxy ${name}`,
+          "give its name (or the beginning of it) or its identity, as `meshroot proxy status` lists them",
+        );
+      }
+      const [only] = found;
+      if (name !== undefined && found.length === 1 && only !== undefined)
+        context.stdout(printItem(only, VIEW, flags.output));
+      else if (rows.length > 0 || flags.output === "json" || flags.output === "yaml")
+        context.stdout(printList(found, VIEW, flags.output));
+      if (rows.length === 0)
+        context.stderr("No proxy has connected yet: `meshroot proxy bootstrap` makes the files for one.\n");
+      for (const { proxy } of found)
+        if (proxy.error !== undefined)
+          context.stderr(`refused by ${proxy.identity} (${proxy.proxy}): ${proxy.error}\n`);
+      for (const hold of status?.holds ?? []) context.stderr(`held (${hold.gate}): ${hold.wants}: ${hold.message}\n`);
+    });
+}

@@ -1,0 +1,13 @@
+import type { Command } from "commander";
+import type { CliContext } from "./context.ts";
+import { addProxyBootstrap } from "./proxy-bootstrap.ts";
+import { addProxyGet } from "./proxy-get.ts";
+import { addProxyStatus } from "./proxy-status.ts";
+
+/** `meshroot proxy …`. */
+export function addProxyCommand(program: Command, context: CliContext): void {
+  const proxy = program.command("proxy").description("the mesh's proxies (Envoys)");
+  addProxyBootstrap(proxy, context);
+  addProxyStatus(proxy, context);
+  addProxyGet(proxy, context);
+}

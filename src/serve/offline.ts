@@ -1,0 +1,70 @@
+/** What commands do straight on the data directory while no server runs there. */
+
+import { join } from "node:path";
+import type { Config } from "../config.ts";
+import { Authorities } from "../controller/authorities.ts";
+import { loadLedger, loadTrust } from "../controller/durable-state.ts";
+import type { Log } from "../controller/ports.ts";
+import { type MeshStatus, meshStatus } from "../controller/status.ts";
+import { MeshrootError } from "../core/errors.ts";
+import { createTresor } from "../providers/tresor.ts";
+import { openDataDir } from "../stores/files/data-dir.ts";
+import { rootFiles } from "../stores/files/root-files.ts";
+import { secretFiles } from "../stores/files/secret-files.ts";
+import { stateFiles } from "../stores/files/state-files.ts";
+import type { BootstrapAnswer, BootstrapRequest } from "./admin-api.ts";
+import { Issuing, XDS_SERVER_NAMES } from "./issuing.ts";
+import { systemClock } from "./serve.ts";
+
+const QUIET: Log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
+
+/** The mesh as it was last written down: every proxy is disconnected. Undefined where nothing was ever served. */
+export async function offlineStatus(dataDir: string, namespace: string): Promise<MeshStatus | undefined> {
+  const state = stateFiles(join(dataDir, "state"));
+  const document = await loadTrust(state);
+  if (document === undefined) return undefined;
+  const now = systemClock.now();
+  const controller = {
+    trust: document.trust,
+    ledger: await loadLedger(state, now),
+    roots: await rootFiles(join(dataDir, "roots"), namespace).list(),
+    holds: [],
+    loadedRoots: new Map(Object.values(document.trust.roots).map((root) => [root.name, root])),
+  };
+  const nothing = () => undefined;
+  return meshStatus({
+    controller,
+    absentPolicy: "until-leaf-expiry",
+    wanted: nothing,
+    nodeOf: nothing,
+    now: systemClock.now,
+  });
+}
+
+/** Throws MR2001 when a server does run there after all, MR5004 when none ever did. */
+export async function offlineBootstrap(config: Config, request: BootstrapRequest): Promise<BootstrapAnswer> {
+  const dataDir = await openDataDir(config.dataDir, { lock: true });
+  try {
+    const document = await loadTrust(stateFiles(dataDir.state));
+    if (document === undefined) {
+      throw new MeshrootError(
+        "MR5004",
+        `no mesh in ${config.dataDir} yet`,
+        "run `meshroot serve` once; its first start makes the first root",
+      );
+    }
+    const tresor = createTresor({
+      secrets: secretFiles(dataDir.secrets),
+      clock: systemClock,
+      keyAlgorithm: config.rootKeyAlgorithm,
+      rootValidityMs: config.rootValidityMs,
+    });
+    const authorities = new Authorities({ providers: [tresor], clock: systemClock, log: QUIET });
+    const { roots } = await rootFiles(dataDir.roots, config.namespace).list();
+    await authorities.load(roots, false);
+    const credentials = await new Issuing(authorities, systemClock, config).bootstrap(request, document.trust);
+    return { ...credentials, xdsPort: config.xdsPort, serverName: XDS_SERVER_NAMES[0] };
+  } finally {
+    await dataDir.close();
+  }
+}
