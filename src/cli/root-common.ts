@@ -68,7 +68,7 @@ export function stepTable(before: readonly MeshRoot[], after: readonly MeshRoot[
 /** Whether someone will act on an edit. Only a remark: the edit is made either way. */
 export async function remarkOnServer(context: CliContext, { dataDir }: OpenedStore): Promise<void> {
   const status = await context.meshStatus(dataDir).catch(() => undefined);
-  if (status === undefined)
+  if (status?.live !== true)
     context.stderr(`No server answers on ${dataDir}: the change takes effect when one runs (\`meshroot serve\`).\n`);
 }
 

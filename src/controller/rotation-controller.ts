@@ -3,7 +3,7 @@
  * class gives them the time, makes them durable, and tells the streams.
  */
 
-import { MeshrootError } from "../core/errors.ts";
+import { MeshrootError, type Problem } from "../core/errors.ts";
 import type { GateSettings } from "../core/gates.ts";
 import type { Hold } from "../core/holds.ts";
 import { type Ledger, type LedgerEvent, record } from "../core/ledger.ts";
@@ -218,7 +218,7 @@ export class RotationController {
 
   #plan(now: number): Plan {
     const { authorities, settings } = this.#deps;
-    const { roots, problems } = this.#roots;
+    const { roots } = this.#roots;
     const desired = desiredTrust(roots, authorities.trusted);
     const unavailable = roots
       .filter((root) => root.role !== "inactive")
@@ -233,7 +233,7 @@ export class RotationController {
         checkSet(roots, settings.namespace) ??
         authorities.changedUnderneath(roots, this.#specs) ??
         unavailable[0] ??
-        (roots.length === 0 ? problems[0]?.problem : undefined),
+        this.#unreadableRoot(),
       ledger: this.ledger,
       now,
       settings,
@@ -241,6 +241,14 @@ export class RotationController {
       gates: this.#gates,
       override: roots.find((root) => root.role !== "inactive" && root.forceUnsafe !== undefined)?.forceUnsafe,
     });
+  }
+
+  /** A manifest that can't be read must not look like a deletion: its root is missing, and nobody said so. */
+  #unreadableRoot(): Problem | undefined {
+    const { roots, problems } = this.#roots;
+    const present = new Set(roots.map((root) => root.name));
+    const isMissing = [...this.#specs.keys()].some((name) => !present.has(name));
+    return isMissing || roots.length === 0 ? problems[0]?.problem : undefined;
   }
 
   #noteSynced(): void {
@@ -281,6 +289,7 @@ export class RotationController {
 
   /** Deleting an MRC destroys its CA's key, unless that root still signs (C5). */
   async #destroyDeleted(now: number): Promise<void> {
+    if (this.#unreadableRoot() !== undefined) return;
     const { authorities, log, state } = this.#deps;
     const inUse: RootId = this.#trust.signer;
     const destroyed = await authorities.destroyDeleted(

@@ -65,6 +65,8 @@ export type ProxyStatus = {
 };
 
 export type MeshStatus = {
+  /** False: no server runs; this is what was last written down. */
+  readonly live: boolean;
   readonly generation: number;
   readonly signer: string;
   readonly trusted: readonly string[];
@@ -75,6 +77,7 @@ export type MeshStatus = {
 };
 
 export type StatusDeps = {
+  readonly live: boolean;
   readonly controller: Pick<RotationController, "trust" | "holds" | "roots" | "ledger" | "loadedRoots">;
   readonly absentPolicy: AbsentPolicy;
   readonly wanted: (proxy: string, name: string) => string | undefined;
@@ -86,6 +89,7 @@ export function meshStatus(deps: StatusDeps): MeshStatus {
   const { controller } = deps;
   const { trust, holds, roots, ledger } = controller;
   return {
+    live: deps.live,
     generation: trust.generation,
     signer: rootOf(trust, trust.signer).name,
     trusted: trust.mesh.map((id) => rootOf(trust, id).name),

@@ -33,6 +33,7 @@ export async function offlineStatus(dataDir: string, namespace: string): Promise
   };
   const nothing = () => undefined;
   return meshStatus({
+    live: false,
     controller,
     absentPolicy: "until-leaf-expiry",
     wanted: nothing,

@@ -139,6 +139,7 @@ async function start(
 
   const status = () =>
     meshStatus({
+      live: true,
       controller,
       absentPolicy: config.absentPolicy,
       wanted: (proxy, name) => secrets.wanted(proxy, name, "envoy"),

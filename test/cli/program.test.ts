@@ -23,7 +23,7 @@ async function run(argv: string[], listing: Partial<RootListing> = {}, more: Par
     version: "1.2.3",
     now: () => Date.parse("2026-01-31T00:00:00Z"),
     readInput: UNUSED,
-    serverStatus: async () => undefined,
+    meshStatus: async () => undefined,
     roots: () => ({
       list: async () => ({ roots: [], outdated: [], problems: [], ...listing }),
       parse: () => [],
@@ -93,7 +93,7 @@ test("an error's code decides how the process ends", async () => {
 });
 
 test("a fault of ours says so and shows its stack only on request", async () => {
-  const broken = { serverStatus: () => Promise.reject(new TypeError("oops")) };
+  const broken = { meshStatus: () => Promise.reject(new TypeError("oops")) };
   const { code, err } = await run(["root", "list"], {}, broken);
   assert.equal(code, 1);
   assert.match(err, /^error: unexpected: oops\nhint: .*MESHROOT_DEBUG=1/);
@@ -129,8 +129,17 @@ test("with a server they say what it knows", async () => {
     ...{ notAfter: "2036-01-01T00:00:00Z", signing: true, validating: true, proxies: { total: 12, trusting: 11 } },
     componentStatuses,
   };
-  const mesh = { generation: 1, signer: "a", trusted: ["a"], roots: [status], holds: [], problems: [], proxies: [] };
-  const more = { serverStatus: async () => mesh };
+  const mesh = {
+    live: true,
+    generation: 1,
+    signer: "a",
+    trusted: ["a"],
+    roots: [status],
+    holds: [],
+    problems: [],
+    proxies: [],
+  };
+  const more = { meshStatus: async () => mesh };
   const listing = { roots: [root("a", "active")] };
   assert.match((await run(["root", "list"], listing, more)).out, /issuing +yes +yes +11\/12 +2036-01-01 +30d\n$/);
   assert.match((await run(["mrc", "ls", "-o", "wide"], listing, more)).out, /abababababababab +cluster.local +no/);
