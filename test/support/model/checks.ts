@@ -1,10 +1,10 @@
 /** What must hold at every moment of every history. A breach throws `Breach` with the name of what was broken. */
 
-import { counts, mayRun } from "../../../src/core/ledger-queries.ts";
+import { counts } from "../../../src/core/ledger-queries.ts";
 import type { TrustInForce } from "../../../src/core/trust.ts";
 import { CONNECT_TIMEOUT_MS, type Context, type LoadedBundle } from "./envoy.ts";
 import { SETTINGS } from "./server.ts";
-import type { Proxy, World } from "./world.ts";
+import type { MeshProxy, World } from "./world.ts";
 
 export class Breach extends Error {
   override readonly name = "Breach";
@@ -32,7 +32,6 @@ export function checkMoment(world: World, what: string): void {
     checkTrust(world, server.controller.trust, complain);
     for (const proxy of world.proxies) checkMayRun(world, proxy, complain);
   }
-  for (const proxy of world.proxies) checkNames(world, proxy, complain);
   checkTraffic(world, complain);
 }
 
@@ -59,6 +58,9 @@ function checkTrust(world: World, trust: TrustInForce, complain: Complain): void
   if ((world.state.trust?.trust.generation ?? 0) < trust.generation)
     complain("persist, then publish", `${trust.generation}`);
   if (before === undefined || server === undefined || before.generation === trust.generation) return;
+  const roleOf = (id: string) => world.roots.find((root) => root.name === before.roots[id]?.name)?.role;
+  if (world.rolesSeen && before.signer !== trust.signer && roleOf(before.signer) === "active")
+    complain("the incumbent keeps signing", `${before.signer} to ${trust.signer}`);
   const gate = before.signer !== trust.signer || before.mesh.some((id) => !trust.mesh.includes(id));
   // The first look at a new process may show what its predecessor decided just before its death.
   if (!gate || world.now >= server.startedAt + SETTINGS.recoveryMs || server.controller.trust !== trust) return;
@@ -68,40 +70,40 @@ function checkTrust(world: World, trust: TrustInForce, complain: Complain): void
 }
 
 /** E6: what runs, and what is stored and so may run at any time, is in the ledger. */
-function checkMayRun(world: World, proxy: Proxy, complain: Complain): void {
-  const row = world.server?.controller.ledger.proxies.get(proxy.identity.uuid);
+function checkMayRun(world: World, proxy: MeshProxy, complain: Complain): void {
   if (!proxy.alive) return;
-  const held = [...proxy.envoy.stored].map(([name, { content }]) => [name, content.version] as const);
-  const running = Object.entries(proxy.envoy.shapes).flatMap(([key, shape]) => {
-    const context = proxy.envoy.live(key);
-    return context
-      ? ([
-          [shape.leaf, context.leaf.version],
-          [shape.bundle, context.bundle.version],
-        ] as const)
-      : [];
-  });
-  for (const [name, version] of [...running, ...held]) {
-    const slot = row?.slots.get(`envoy|${name}`);
-    if (slot && mayRun(slot).some((content) => meaningOf(content.version) === meaningOf(version))) continue;
+  const row = world.server?.controller.ledger.proxies.get(proxy.identity.uuid);
+  const { envoy } = proxy;
+  const check = (name: string, version: string) => {
+    const meaning = meaningOf(version);
+    for (const line of row?.slots.get(`envoy|${name}`)?.lines ?? [])
+      for (const { content } of line.entries) if (meaningOf(content.version) === meaning) return;
     complain("may-run holds what runs (E6)", `proxy ${proxy.index} has ${name} ${version}`);
+  };
+  for (const [name, { content }] of envoy.stored) check(name, content.version);
+  for (const key in envoy.shapes) {
+    const context = envoy.live(key);
+    const shape = envoy.shapes[key];
+    if (context === undefined || shape === undefined) continue;
+    check(shape.leaf, context.leaf.version);
+    check(shape.bundle, context.bundle.version);
   }
 }
 
 /** Bundles of two generations may be equal to the byte; Envoy then skips the second and runs on under the first name. */
 function meaningOf(version: string): string {
-  return version.replace(/^\d+-/, "");
+  return version.startsWith("leaf") ? version : version.slice(version.indexOf("-"));
 }
 
-/** E1: a version never names two contents. */
-function checkNames(world: World, proxy: Proxy, complain: Complain): void {
+/** E1: a version never names two contents. Looked at when a proxy takes one. */
+export function checkNames(world: World, proxy: MeshProxy): void {
   for (const [name, { content }] of proxy.envoy.stored) {
     const { version, ...rest } = content;
     const meaning = JSON.stringify(rest);
     const key = `${content.kind === "leaf" ? "leaf" : name} ${version}`;
     const known = world.memory.meanings.get(key);
     if (known === undefined) world.memory.meanings.set(key, meaning);
-    else if (known !== meaning) complain("one version, one content (E1)", `${key}: ${known} and ${meaning}`);
+    else if (known !== meaning) throw new Breach(`one version, one content (E1): ${key}: ${known} and ${meaning}`);
   }
 }
 
@@ -116,7 +118,14 @@ function checkTraffic(world: World, complain: Complain): void {
   }
 }
 
-function checkHandshake(world: World, client: Proxy, a: Context, server: Proxy, b: Context, complain: Complain): void {
+function checkHandshake(
+  world: World,
+  client: MeshProxy,
+  a: Context,
+  server: MeshProxy,
+  b: Context,
+  complain: Complain,
+): void {
   const { now } = world;
   if (a.leaf.notAfter <= now || b.leaf.notAfter <= now) return;
   // The client took its context at t0, the server at t1: now - timeout < t0 <= t1 <= now.
@@ -125,7 +134,7 @@ function checkHandshake(world: World, client: Proxy, a: Context, server: Proxy, 
   world.memory.handshakes += 1;
   const why = refuses(a.bundle, b) ?? refuses(b.bundle, a);
   if (why === undefined) return;
-  const show = (proxy: Proxy, context: Context) =>
+  const show = (proxy: MeshProxy, context: Context) =>
     `proxy ${proxy.index}${context.until <= now ? " (handshake begun before its ACK)" : ""} with ${context.leaf.version} under ${context.leaf.root} and ${context.bundle.version} [${context.bundle.roots.join(" ")}]`;
   complain("traffic", `${why}: ${show(client, a)} to ${show(server, b)}`);
 }
@@ -137,7 +146,7 @@ function refuses(bundle: LoadedBundle, peer: Context): string | undefined {
 }
 
 /** C5: nobody who counts is turned away at the xDS port. */
-export function checkRefused(world: World, proxy: Proxy): void {
+export function checkRefused(world: World, proxy: MeshProxy): void {
   const row = world.server?.controller.ledger.proxies.get(proxy.identity.uuid);
   if (row !== undefined && counts(row, world.now, SETTINGS.absentPolicy))
     throw new Breach(`a proxy that counts is refused (C5): ${proxy.index}`);

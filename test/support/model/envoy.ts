@@ -44,22 +44,23 @@ export class SimulatedEnvoy {
   readonly accepted = new Map<string, string>();
   /** Contents (by version) that it can't load at present. */
   readonly poisoned = new Set<string>();
-  /** So many contents to come will be poisoned. */
-  poisonNext = 0;
+  #poisonNext = 0;
 
   constructor(shapes: Readonly<Record<string, ContextShape>>) {
     this.shapes = shapes;
   }
 
   /** Takes one secret; returns Envoy's error text, or undefined: accepted. */
-  take(version: string, any: Buffer, now: number): string | undefined {
+  take(version: string, any: Buffer, asked: readonly string[], now: number): string | undefined {
     const bytes = any.toString("latin1");
     const secret = decodeSecret(any);
     const { name } = secret;
+    // It came late: nobody asks for it any more.
+    if (!asked.includes(name)) return undefined;
     if (this.stored.get(name)?.bytes !== bytes) {
       const content = contentOf(secret, version);
-      if (this.poisonNext > 0) {
-        this.poisonNext -= 1;
+      if (this.#poisonNext > 0) {
+        this.#poisonNext -= 1;
         this.poisoned.add(version);
       }
       // Stored before it is applied: what is refused stays, and goes live when its companion is replaced (finding 7).
@@ -89,10 +90,27 @@ export class SimulatedEnvoy {
     return undefined;
   }
 
+  /** So many contents to come can't be loaded, until it is mended. */
+  poison(contents: number): void {
+    this.#poisonNext = contents;
+  }
+
+  mend(): void {
+    this.poisoned.clear();
+    this.#poisonNext = 0;
+  }
+
   /** A new process: nothing is left but its identity. */
   restart(): void {
-    for (const part of [this.contexts, this.stored, this.accepted, this.poisoned]) part.clear();
-    this.poisonNext = 0;
+    for (const part of [this.contexts, this.stored, this.accepted]) part.clear();
+    this.mend();
+  }
+
+  /** A context is no longer configured, and one of its secrets no longer asked for. */
+  drop(context: string, name: string): void {
+    this.contexts.delete(context);
+    this.stored.delete(name);
+    this.accepted.delete(name);
   }
 
   /** A removal is acknowledged and the old value kept. */

@@ -57,13 +57,13 @@ async function calm(world: World): Promise<void> {
   }
   await world.startServer();
   for (const link of [...world.links]) {
-    link.slow = false;
+    link.slow = "no";
     world.reap(link);
   }
   for (const proxy of world.proxies) {
     proxy.online = true;
-    proxy.envoy.poisoned.clear();
-    proxy.envoy.poisonNext = 0;
+    proxy.lag = "no";
+    proxy.envoy.mend();
     if (proxy.asking > 0) proxy.asking = proxy.order.length;
     forget(world, proxy);
     renew(world, proxy);

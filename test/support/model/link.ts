@@ -41,12 +41,13 @@ export class Link {
   readonly call = new Call();
   readonly toServer: Message[] = [];
   stream: XdsStream<unknown> | undefined;
-  /** Only an explicit step moves its messages. */
-  slow = false;
+  /** Only an explicit step moves its messages; `answers`: only the client's. */
+  slow: "no" | "answers" | "both" = "no";
   /** The client has left; the server may not know yet. */
   clientGone = false;
   serverGone = false;
   names: string[] = [];
+  #begun = false;
   #nonce = "";
   /** SotW: the version that the client's mux has accepted last. */
   #version: string;
@@ -61,13 +62,18 @@ export class Link {
     });
   }
 
+  slowDown(how: number): void {
+    this.slow = (["answers", "both", "no"] as const)[how % 3] ?? "no";
+  }
+
   get serverCall(): ServerDuplexStream<Buffer, Buffer> {
     return this.call as unknown as ServerDuplexStream<Buffer, Buffer>;
   }
 
   /** Asks for more names. After a NACK this repeats its nonce without the error, as Envoy does (E4). */
   ask(names: readonly string[], initialVersions: ReadonlyMap<string, string>): void {
-    const first = this.names.length === 0;
+    const first = !this.#begun;
+    this.#begun = true;
     this.names = [...this.names, ...names];
     const node = first ? { node: { id: "claimed", userAgentName: "envoy" } } : {};
     this.#send(
@@ -85,6 +91,20 @@ export class Link {
             subscribe: names,
             ...(first ? { initialResourceVersions: initialVersions } : {}),
           }),
+    );
+  }
+
+  unask(name: string): void {
+    this.names = this.names.filter((other) => other !== name);
+    this.#send(
+      this.variant === "sotw"
+        ? encodeSotwRequest({
+            typeUrl: SECRET_TYPE_URL,
+            resourceNames: this.names,
+            responseNonce: this.#nonce,
+            versionInfo: this.#version,
+          })
+        : encodeDeltaRequest({ typeUrl: SECRET_TYPE_URL, unsubscribe: [name] }),
     );
   }
 

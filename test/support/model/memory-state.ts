@@ -9,7 +9,12 @@ export class MemoryState {
   readonly #rows = new Map<string, string>();
   #pending: Write[] = [];
   #incarnation = 0;
-  held = false;
+  #held = false;
+
+  /** Writes take until `finishOne` or `release`. */
+  hold(): void {
+    this.#held = true;
+  }
 
   get pending(): number {
     return this.#pending.length;
@@ -28,7 +33,7 @@ export class MemoryState {
   }
 
   release(): void {
-    this.held = false;
+    this.#held = false;
     while (this.#pending.length > 0) this.finishOne();
   }
 
@@ -37,7 +42,7 @@ export class MemoryState {
     for (const [index, write] of this.#pending.entries()) if ((mask >> (index % 8)) & 1) write.apply();
     this.#pending = [];
     this.#incarnation += 1;
-    this.held = false;
+    this.#held = false;
   }
 
   /** The store as one process sees it. After that process's crash its writes go nowhere and never end. */
@@ -46,7 +51,7 @@ export class MemoryState {
     const write = (apply: () => void): Promise<void> =>
       new Promise((done) => {
         if (mine !== this.#incarnation) return;
-        if (this.held) this.#pending.push({ apply, done });
+        if (this.#held) this.#pending.push({ apply, done });
         else {
           apply();
           done();

@@ -3,7 +3,7 @@
 import { type MeshRoot, ROLES } from "../../../src/core/mesh-root.ts";
 import { checkCreate, checkDelete, checkUpdate } from "../../../src/core/mesh-root-rules.ts";
 import type { Link } from "./link.ts";
-import type { Proxy, World } from "./world.ts";
+import type { MeshProxy, World } from "./world.ts";
 
 const NAMESPACE = "osm-system";
 
@@ -73,7 +73,10 @@ export const STEPS = {
   halfMinute: (world) => world.pass(29_000),
   minutes: (world, a) => longTime(world, (1 + (a % 24)) * 60_000),
   hours: (world, a) => longTime(world, (1 + (a % 3)) * 30 * 60_000),
-  slow: (world, a) => withLink(world, a, (link) => void (link.slow = !link.slow)),
+  slow: (world, a, b) => withLink(world, a, (link) => link.slowDown(b)),
+  lag: (world, a, b) => withProxy(world, a, (proxy) => setLag(proxy, b)),
+  dropOutbound: (world, a) => withProxy(world, a, (proxy) => world.dropOutbound(proxy)),
+  addOutbound: (world, a) => withProxy(world, a, (proxy) => addOutbound(proxy)),
   toServer: (world, a) => withLink(world, a, (link) => world.deliverToServer(link)),
   toClient: (world, a) => withLink(world, a, (link) => world.deliverToClient(link)),
   cut: (world, a) => withLink(world, a, (link) => world.leave(link, true)),
@@ -81,19 +84,19 @@ export const STEPS = {
   reap: (world, a) => withLink(world, a, (link) => world.reap(link)),
   offline: (world, a, b) => withProxy(world, a, (proxy) => setOnline(world, proxy, false, b % 2 === 0)),
   online: (world, a) => withProxy(world, a, (proxy) => setOnline(world, proxy, true, true)),
-  poison: (world, a, b) => withProxy(world, a, (proxy) => void (proxy.envoy.poisonNext = 1 + (b % 3))),
-  mend: (world, a) => withProxy(world, a, (proxy) => mend(proxy)),
-  rebuild: (world, a) => withProxy(world, a, (proxy) => void proxy.envoy.rebuild(world.now)),
+  poison: (world, a, b) => withProxy(world, a, (proxy) => proxy.envoy.poison(1 + (b % 3))),
+  mend: (world, a) => withProxy(world, a, (proxy) => proxy.envoy.mend()),
+  rebuild: (world, a) => withProxy(world, a, (proxy) => proxy.envoy.rebuild(world.now)),
   restart: (world, a) => withProxy(world, a, (proxy) => die(world, proxy, true)),
   kill: (world, a) => withProxy(world, a, (proxy) => die(world, proxy, false)),
-  revive: (world, a) => withProxy(world, a, (proxy) => void (proxy.alive = true)),
+  revive: (world, a) => withProxy(world, a, (proxy) => revive(proxy)),
   forget: (world, a) => withProxy(world, a, (proxy) => forget(world, proxy)),
   retry: (world, a) =>
     withProxy(world, a, (proxy) => operator(world, { type: "retry", proxy: proxy.identity.uuid, at: world.now })),
   renew: (world, a) => withProxy(world, a, (proxy) => renew(world, proxy)),
   proxy: (world, a) => world.addProxy(a),
   ask: (world, a) => withProxy(world, a, (proxy) => world.ask(proxy)),
-  holdDisk: (world) => void (world.state.held = true),
+  holdDisk: (world) => world.state.hold(),
   diskOne: (world) => world.state.finishOne(),
   disk: (world) => world.state.release(),
   crash: (world, a, b) => {
@@ -101,7 +104,7 @@ export const STEPS = {
     return b % 3 > 0 ? world.startServer() : undefined;
   },
   start: (world) => world.startServer(),
-} satisfies Record<string, (world: World, a: number, b: number) => void | Promise<unknown>>;
+} satisfies Record<string, (world: World, a: number, b: number) => unknown>;
 
 export type StepName = keyof typeof STEPS;
 
@@ -115,7 +118,10 @@ export const WEIGHTS: Readonly<Record<StepName, number>> = {
   halfMinute: 3,
   minutes: 2,
   hours: 2,
-  slow: 5,
+  slow: 8,
+  lag: 3,
+  dropOutbound: 1,
+  addOutbound: 2,
   toServer: 5,
   toClient: 5,
   cut: 2,
@@ -146,7 +152,7 @@ async function withLink(world: World, a: number, action: (link: Link) => unknown
   if (link !== undefined) await action(link);
 }
 
-async function withProxy(world: World, a: number, action: (proxy: Proxy) => unknown): Promise<void> {
+async function withProxy(world: World, a: number, action: (proxy: MeshProxy) => unknown): Promise<void> {
   const proxy = pick(world.proxies, a);
   if (proxy !== undefined) await action(proxy);
 }
@@ -155,26 +161,36 @@ async function withProxy(world: World, a: number, action: (proxy: Proxy) => unkn
 async function longTime(world: World, ms: number): Promise<void> {
   world.state.release();
   for (const link of [...world.links]) {
-    link.slow = false;
+    link.slow = "no";
     world.reap(link);
   }
-  for (const proxy of world.proxies) if (proxy.asking > 0) proxy.asking = proxy.order.length;
+  for (const proxy of world.proxies) {
+    proxy.lag = "no";
+    if (proxy.asking > 0) proxy.asking = proxy.order.length;
+  }
   await world.pump();
   await world.pass(ms);
 }
 
-function setOnline(world: World, proxy: Proxy, online: boolean, told: boolean): void {
+function setOnline(world: World, proxy: MeshProxy, online: boolean, told: boolean): void {
   proxy.online = online;
   if (online) return;
   for (const link of world.links.filter((one) => one.proxy === proxy.index)) world.leave(link, told);
 }
 
-function mend(proxy: Proxy): void {
-  proxy.envoy.poisoned.clear();
-  proxy.envoy.poisonNext = 0;
+function setLag(proxy: MeshProxy, how: number): void {
+  proxy.lag = (["answers", "both", "no"] as const)[how % 3] ?? "no";
 }
 
-function die(world: World, proxy: Proxy, again: boolean): void {
+function addOutbound(proxy: MeshProxy): void {
+  proxy.outbound = true;
+}
+
+function revive(proxy: MeshProxy): void {
+  proxy.alive = true;
+}
+
+function die(world: World, proxy: MeshProxy, again: boolean): void {
   for (const link of world.links.filter((one) => one.proxy === proxy.index)) world.leave(link, true);
   proxy.envoy.restart();
   proxy.asking = 1;
@@ -182,7 +198,7 @@ function die(world: World, proxy: Proxy, again: boolean): void {
 }
 
 /** Only of a process that is gone: E13 warns of the rest. */
-export function forget(world: World, proxy: Proxy): void {
+export function forget(world: World, proxy: MeshProxy): void {
   if (!proxy.alive)
     operator(world, { type: "forget", proxy: proxy.identity.uuid, reason: "its process is gone", at: world.now });
 }
@@ -192,7 +208,7 @@ function operator(world: World, event: Parameters<NonNullable<World["server"]>["
 }
 
 /** The agent has put new files there; Envoy uses them on a new connection (C4). */
-export function renew(world: World, proxy: Proxy): void {
+export function renew(world: World, proxy: MeshProxy): void {
   const root = world.server?.controller.trust.signer;
   if (root === undefined || root === proxy.credential) return;
   proxy.credential = root;

@@ -4,14 +4,14 @@ import { setImmediate as realTurn } from "node:timers/promises";
 import type { ProxyIdentity } from "../../../src/core/identity.ts";
 import { isInUse, type MeshRoot, type Role } from "../../../src/core/mesh-root.ts";
 import { root as meshRoot } from "../roots.ts";
-import { checkMoment, checkRefused, type Memory, newMemory } from "./checks.ts";
+import { checkMoment, checkNames, checkRefused, type Memory, newMemory } from "./checks.ts";
 import { type ContextShape, SimulatedEnvoy } from "./envoy.ts";
 import { Link, type Variant } from "./link.ts";
 import { MemoryState } from "./memory-state.ts";
 import { SERVICE, Server } from "./server.ts";
 import { Turns } from "./turns.ts";
 
-export type Proxy = {
+export type MeshProxy = {
   readonly index: number;
   readonly identity: ProxyIdentity;
   readonly envoy: SimulatedEnvoy;
@@ -24,6 +24,10 @@ export type Proxy = {
   alive: boolean;
   /** Its network works. */
   online: boolean;
+  /** How slow its new streams are. */
+  lag: Link["slow"];
+  /** It has the outbound cluster at present. */
+  outbound: boolean;
   /** Root of its xDS credential. */
   credential: string;
 };
@@ -34,13 +38,15 @@ const OUTBOUND = `root-cert-for-mtls-outbound:${SERVICE}`;
 const MAX_PROXIES = 5;
 
 export class World {
-  readonly proxies: Proxy[] = [];
+  readonly proxies: MeshProxy[] = [];
   readonly state = new MemoryState();
   readonly turns = new Turns();
   readonly memory: Memory = newMemory();
   links: Link[] = [];
   roots: MeshRoot[];
   server: Server | undefined;
+  /** The server has planned with the roles as they are: nothing decided earlier is still on its way to the disk. */
+  rolesSeen = true;
   now = Date.UTC(2026, 0, 1);
   /** Roots of this history have SAN forms of their own. */
   readonly varied: boolean;
@@ -70,6 +76,7 @@ export class World {
 
   setRoots(roots: readonly MeshRoot[]): void {
     this.roots = [...roots];
+    this.rolesSeen = false;
     this.server?.controller.setRoots(this.#listing());
   }
 
@@ -84,7 +91,7 @@ export class World {
     const inbound = this.varied ? "root-cert-for-mtls-inbound" : "ROOTCA";
     const both = this.varied || Math.floor(style / 4) % 2 === 1;
     const shapes: Record<string, ContextShape> = { inbound: { leaf: LEAF, bundle: inbound } };
-    if (both) shapes["outbound"] = { leaf: LEAF, bundle: OUTBOUND };
+    if (both) shapes.outbound = { leaf: LEAF, bundle: OUTBOUND };
     const names = both ? [LEAF, inbound, OUTBOUND] : [LEAF, inbound];
     const turn = Math.floor(style / 8) % names.length;
     this.proxies.push({
@@ -103,6 +110,8 @@ export class World {
       asking: 0,
       alive: true,
       online: true,
+      lag: "no",
+      outbound: true,
       credential: this.server?.controller.trust.signer ?? "",
     });
   }
@@ -140,21 +149,36 @@ export class World {
   }
 
   /** One more name, over a stream of its own or the one for all. */
-  ask(proxy: Proxy): void {
+  ask(proxy: MeshProxy): void {
     if (proxy.asking < proxy.order.length) proxy.asking += 1;
   }
 
+  /** A CDS update takes the outbound cluster, and so its bundle and its context, away. */
+  dropOutbound(proxy: MeshProxy): void {
+    proxy.outbound = false;
+    proxy.envoy.drop("outbound", OUTBOUND);
+    const mine = this.links.filter((one) => one.proxy === proxy.index && !one.clientGone);
+    const link = mine.find((one) => one.names.includes(OUTBOUND));
+    if (link === undefined) return;
+    if (link.ads) link.unask(OUTBOUND);
+    else this.leave(link, true);
+  }
+
   /** The streams that this Envoy would have and hasn't. */
-  connect(proxy: Proxy): void {
+  connect(proxy: MeshProxy): void {
     if (!proxy.alive || !proxy.online || this.server === undefined) return;
     const mine = this.links.filter((link) => link.proxy === proxy.index && !link.clientGone);
-    const wanted = proxy.order.slice(0, proxy.asking).filter((name) => !mine.some((link) => link.names.includes(name)));
+    const asked = proxy.order.slice(0, proxy.asking).filter((name) => proxy.outbound || name !== OUTBOUND);
+    const wanted = asked.filter((name) => !mine.some((link) => link.names.includes(name)));
     for (const name of wanted) {
       const open = proxy.ads ? this.links.find((link) => link.proxy === proxy.index && !link.clientGone) : undefined;
       const { accepted } = proxy.envoy;
       const version = proxy.ads ? [...accepted.values()].at(-1) : accepted.get(name);
       const link = open ?? new Link(proxy.index, proxy.variant, proxy.ads, version ?? "");
-      if (open === undefined) this.links.push(link);
+      if (open === undefined) {
+        link.slow = proxy.lag;
+        this.links.push(link);
+      }
       const known = accepted.get(name);
       // A new stream of the aggregated kind begins with all its names.
       const names = proxy.ads && open === undefined ? wanted : [name];
@@ -210,7 +234,7 @@ export class World {
   }
 
   /** C5: the root of a credential leaves the port only when no proxy that counts needs it. A stale one gets a new file. */
-  #authenticate(server: Server, proxy: Proxy): boolean {
+  #authenticate(server: Server, proxy: MeshProxy): boolean {
     if (server.controller.trust.xds.includes(proxy.credential)) return true;
     checkRefused(this, proxy);
     proxy.credential = server.controller.trust.signer;
@@ -235,10 +259,11 @@ export class World {
     let error: string | undefined;
     for (const resource of response.resources) {
       const version = link.variant === "delta" ? resource.version : response.version;
-      error ??= proxy.envoy.take(version, resource.any, this.now);
+      error ??= proxy.envoy.take(version, resource.any, link.names, this.now);
     }
     for (const name of response.removed) proxy.envoy.remove(name);
     link.answer(response, error);
+    checkNames(this, proxy);
     this.check(`proxy ${proxy.index} took a response`);
     return true;
   }
@@ -251,11 +276,13 @@ export class World {
       for (const proxy of this.proxies) this.connect(proxy);
       let moved = false;
       for (const link of [...this.links]) {
-        if (link.slow || !this.proxies[link.proxy]?.online) continue;
-        while (await this.deliverToServer(link)) moved = true;
+        if (link.slow === "both" || !this.proxies[link.proxy]?.online) continue;
+        while (link.slow === "no" && (await this.deliverToServer(link))) moved = true;
         while (await this.deliverToClient(link)) moved = true;
       }
-      if (!moved) return;
+      if (moved) continue;
+      if (this.state.pending === 0) this.rolesSeen = true;
+      return;
     }
   }
 

@@ -1,0 +1,21 @@
+/** The histories are worth something only if they notice defects: each of these must be caught. Prints a table. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { runSabotaged } from "../support/model/sabotage.ts";
+import { SABOTAGES } from "../support/model/sabotages.ts";
+
+const BUDGET = 3_000;
+const SEED = 20_261_123;
+
+for (const sabotage of SABOTAGES) {
+  test(`caught: ${sabotage.name} (${sabotage.rule})`, async (t) => {
+    const { breach, histories } = await runSabotaged(sabotage, BUDGET, SEED);
+    assert.ok(breach !== undefined, `not noticed in ${BUDGET} histories`);
+    t.diagnostic(`${sabotage.rule} | ${sabotage.name} | ${histories} histories | ${reason(breach)}`);
+  });
+}
+
+function reason(breach: string): string {
+  return /Breach: ([^\n]*)/.exec(breach)?.[1] ?? breach.split("\n").slice(0, 3).join(" ");
+}

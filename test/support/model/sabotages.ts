@@ -1,0 +1,139 @@
+/**
+ * Deliberate defects: each breaks one rule of evidence.md in the source text, and the histories must notice. A defect whose
+ * text is no longer found fails loudly: then the code has moved, and this list has to follow.
+ */
+
+export type Sabotage = {
+  readonly name: string;
+  readonly rule: string;
+  readonly file: string;
+  readonly from: string;
+  readonly to: string;
+  /** A second guard of the same rule, which has to go too. */
+  readonly also?: { readonly from: string; readonly to: string };
+};
+
+const LEDGER = "src/core/ledger.ts";
+const QUERIES = "src/core/ledger-queries.ts";
+const GATES = "src/core/gates.ts";
+
+export const SABOTAGES: readonly Sabotage[] = [
+  {
+    name: "trust is believed from the last ACK alone",
+    rule: "E8",
+    file: QUERIES,
+    from: "every((slot) => mayRun(slot).every((content) => holds(content, root)));",
+    to: "every((slot) => mayRun(slot).filter((one) => one.version === slot.acked?.version).every((content) => holds(content, root)));",
+  },
+  {
+    name: "what is presented is read from the last ACK alone",
+    rule: "E9",
+    file: QUERIES,
+    from: "flatMap((slot) => mayRun(slot).filter(isLeaf));",
+    to: "flatMap((slot) => mayRun(slot).filter(isLeaf).filter((one) => one.version === slot.acked?.version));",
+  },
+  { name: "the signer moves without waiting", rule: "E10", file: GATES, from: "  everyProxyTrusts,\n", to: "" },
+  { name: "a root is dropped at once", rule: "E10", file: GATES, from: "  noProxyPresents,\n", to: "" },
+  {
+    name: "a proxy that is away does not count",
+    rule: "E13",
+    file: QUERIES,
+    from: "if (row.forgotten !== undefined) return false;",
+    to: "return false;",
+  },
+  {
+    name: "a disconnect clears what the proxy may run",
+    rule: "E6",
+    file: LEDGER,
+    from: "  row.streams.delete(event.stream);\n",
+    to: "  row.streams.delete(event.stream);\n  row.slots.clear();\n",
+  },
+  {
+    name: "the unanswered sends of an ended stream are dropped",
+    rule: "E6",
+    file: LEDGER,
+    from: "if (line.stream === event.stream) line.ended = { at: event.at, seq: ledger.seq };",
+    to: "if (line.stream === event.stream) { line.ended = { at: event.at, seq: ledger.seq }; line.entries.splice(1); }",
+  },
+  {
+    name: "plain bytes always",
+    rule: "E3",
+    file: "src/xds/subscription.ts",
+    from: '  if (again) return "unique";\n',
+    to: '  if (again || !again) return "plain";\n',
+  },
+  {
+    name: "plain bytes after a refusal on this stream",
+    rule: "E3",
+    file: "src/xds/subscription.ts",
+    from: 'verdict === "acked" ? "plain"',
+    to: 'verdict !== undefined ? "plain"',
+  },
+  {
+    name: "an ACK drops what was sent after it",
+    rule: "E6",
+    file: LEDGER,
+    from: "line.entries.filter((candidate) => candidate.seq >= event.seq);",
+    to: "line.entries.filter((candidate) => candidate.seq === event.seq);",
+  },
+  {
+    name: "a NACK removes the content",
+    rule: "E6",
+    file: LEDGER,
+    from: "  const { slot, entry } = found;\n  const { content } = entry;\n",
+    to: "  const { slot, entry, line } = found;\n  line.entries = line.entries.filter((one) => one !== entry);\n  const { content } = entry;\n",
+  },
+  {
+    name: "no settling",
+    rule: "E11",
+    file: "src/core/rotation-plan.ts",
+    from: "const until = since + input.settings.settleMs;",
+    to: "const until = since;",
+  },
+  {
+    name: "no recovery after a restart",
+    rule: "E14",
+    file: GATES,
+    from: "if (input.recoveringSince === undefined) return undefined;",
+    to: "if (input.recoveringSince !== Infinity) return undefined;",
+  },
+  {
+    name: "the signer swaps while two are active",
+    rule: "the incumbent keeps signing",
+    file: "src/core/trust.ts",
+    from: "desired.signers.find((root) => root.id === incumbent) ?? desired.signers[0];",
+    to: "desired.signers.findLast((root) => root.id !== incumbent) ?? desired.signers[0];",
+  },
+  {
+    name: "a proxy that returns gets its leaf before its bundle",
+    rule: "E10",
+    file: "src/controller/mesh-secrets.ts",
+    from: "!readyForLeaf(row, this.#neededRoots())",
+    to: "!readyForLeaf(row, [])",
+  },
+  {
+    name: "published before it is durable",
+    rule: "E7",
+    file: "src/controller/rotation-controller.ts",
+    from: "    await saveTrust(state, plan.trust, this.#specs);\n",
+    to: "    void saveTrust(state, plan.trust, this.#specs);\n",
+  },
+  {
+    name: "written before it is recorded",
+    rule: "E7",
+    file: "src/xds/secret-source.ts",
+    from: "recorded: controller.durable(proxy.uuid)",
+    to: "recorded: Promise.resolve()",
+  },
+  {
+    name: "the repeated nonce of a NACK counts as an ACK",
+    rule: "E4",
+    file: "src/xds/subscription.ts",
+    from: 'if (sent.verdict !== undefined && sent.verdict !== "superseded") return state;',
+    to: 'if (sent.verdict !== undefined && sent.verdict !== "superseded" && sent.verdict !== "nacked") return state;',
+    also: {
+      from: 'sent.version !== "" && request.version !== sent.version)',
+      to: "request.version === undefined)",
+    },
+  },
+];
