@@ -73,9 +73,11 @@ export function addProxyBootstrap(parent: Command, context: CliContext): void {
       connectTimeoutMs: CONNECT_TIMEOUT_MS,
     });
     for (const [file, text] of Object.entries(files)) await writeFile(join(out, file), text, { mode: 0o600 });
+    const until = `xDS certificate valid until ${made.notAfter.slice(0, 10)}`;
     context.stderr(
-      `${uuid === undefined ? "Proxy" : "New credentials for proxy"} ${made.proxy.uuid} (${name}), xDS certificate valid until ${made.notAfter.slice(0, 10)}.\n` +
-        `Start it with: envoy --disable-hot-restart -c ${join(out, "bootstrap.yaml")}\n`,
+      uuid === undefined
+        ? `Proxy ${made.proxy.uuid} (${name}), ${until}.\nStart it with: envoy --disable-hot-restart -c ${join(out, "bootstrap.yaml")}\n`
+        : `New credentials for proxy ${uuid} (${name}), ${until}. A running Envoy uses them on its next connection.\n`,
     );
     context.stdout(`${out}\n`);
   });

@@ -25,6 +25,9 @@ const SWEEP_MS = 1_000;
 /** A vanished peer is noticed within the sum of both (R74). */
 const KEEPALIVE = { "grpc.keepalive_time_ms": 30_000, "grpc.keepalive_timeout_ms": 10_000 };
 
+/** A request names secrets and a node: more than this is no proxy's, and would hold up everybody while it is read. */
+const LIMITS = { "grpc.max_receive_message_length": 1024 * 1024 };
+
 export class XdsServer<Identity> {
   readonly #deps: XdsServerDeps<Identity>;
   readonly #sources: ReadonlyMap<string, ResourceSource<Identity>>;
@@ -41,7 +44,7 @@ export class XdsServer<Identity> {
   constructor(deps: XdsServerDeps<Identity>) {
     this.#deps = deps;
     this.#sources = new Map(deps.sources.map((source) => [source.typeUrl, source]));
-    this.#grpc = new Server({ ...KEEPALIVE, "grpc.max_concurrent_streams": 1_000 });
+    this.#grpc = new Server({ ...KEEPALIVE, "grpc.max_concurrent_streams": 1_000, ...LIMITS });
     this.#grpc.addService(secretDiscoveryService, {
       StreamSecrets: (call: Call) => this.#open(call, "sotw", SECRET_TYPE_URL),
       DeltaSecrets: (call: Call) => this.#open(call, "delta", SECRET_TYPE_URL),
