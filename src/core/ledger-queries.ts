@@ -102,14 +102,12 @@ export function matchesByItself(row: ProxyRow): boolean {
 }
 
 /**
- * E10: may this proxy be given a leaf under a root that the proxies in `needed` present? Yes when all its asked-for bundles
- * hold those roots, or have been answered on a live stream in a content that holds them.
+ * E10: may this proxy be given a leaf whose signer and peers are under `needed`? Yes when each bundle that it may run holds
+ * those roots, or was answered on a live stream in a content that holds them. This takes in bundles that it has not asked
+ * for again yet: the context that runs them would get the leaf, too.
  */
 export function readyForLeaf(row: ProxyRow, needed: readonly RootId[]): boolean {
-  const asked = askedNames(row, "envoy");
-  const slots = meshSlots(row, "bundle");
-  const relevant = slots.some((slot) => asked.has(slot.name)) ? slots.filter((slot) => asked.has(slot.name)) : slots;
-  return relevant.every((slot) =>
+  return meshSlots(row, "bundle").every((slot) =>
     needed.every(
       (root) => mayRun(slot).every((content) => holds(content, root)) || slot.answered?.roots.includes(root) === true,
     ),
