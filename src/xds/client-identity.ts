@@ -23,20 +23,20 @@ export function identifyClient(der: Buffer, trust: TrustInForce, now: number): C
   const proxy = uris.length === 1 ? parseProxyUri(uris[0] ?? "") : undefined;
   if (proxy === undefined) {
     throw refused(
-      "the certificate is no xDS certificate of meshroot: it needs exactly one URI SAN meshroot://…",
-      "give Envoy the files that `meshroot proxy bootstrap` wrote",
+      `the certificate of ${subjectOf(certificate)} is no xDS certificate of meshroot: it needs exactly one URI SAN meshroot://…`,
+      "Give Envoy the files that `meshroot proxy bootstrap` wrote.",
     );
   }
   const who = `${proxy.serviceAccount}.${proxy.namespace} (${proxy.uuid})`;
   if (now >= notAfter)
     throw refused(
       `the xDS certificate of ${who} expired at ${certificate.validTo}`,
-      "write a new one with `meshroot proxy bootstrap`",
+      "Write a new one with `meshroot proxy bootstrap`.",
     );
   if (now < certificate.validFromDate.getTime())
     throw refused(
       `the xDS certificate of ${who} is valid from ${certificate.validFrom} only`,
-      "check the clocks of both machines",
+      "Check the clocks of both machines.",
     );
   const root = trust.xds.find((id) => {
     const issuer = new X509Certificate(rootOf(trust, id).certificatePem);
@@ -47,13 +47,21 @@ export function identifyClient(der: Buffer, trust: TrustInForce, now: number): C
   if (root === undefined) {
     throw refused(
       `the xDS certificate of ${who} is under a root that is no longer trusted (issuer ${certificate.issuer.replaceAll("\n", ", ")})`,
-      "write a new bootstrap for it with `meshroot proxy bootstrap`",
+      "Write a new bootstrap for it with `meshroot proxy bootstrap`.",
     );
   }
   const domains = trust.xds.map((id) => rootOf(trust, id).form.trustDomain);
   if (!domains.includes(proxy.trustDomain))
-    throw refused(`trust domain ${proxy.trustDomain} of ${who} is not in force`, "write a new bootstrap for it");
+    throw refused(
+      `trust domain ${proxy.trustDomain} of ${who} is not in force`,
+      "Write a new bootstrap for it with `meshroot proxy bootstrap`.",
+    );
   return { proxy, root, notAfter };
+}
+
+/** Anybody may have written it, so it is cut. */
+function subjectOf(certificate: X509Certificate): string {
+  return (certificate.subject ?? "(no subject)").replaceAll("\n", ", ").slice(0, 200);
 }
 
 /** URI SANs as Node prints them; a quoted entry (Node quotes what could be misread) is no URI of ours. */

@@ -1,0 +1,140 @@
+/** The standalone server in this process, on free ports and a throw-away data directory, with its log at hand. */
+
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import { requestBootstrap } from "../../src/cli/admin-client.ts";
+import { type Config, loadConfig } from "../../src/config.ts";
+import { createLog } from "../../src/ops/log.ts";
+import type { BootstrapAnswer } from "../../src/serve/admin-api.ts";
+import { type RunningServer, serve } from "../../src/serve/serve.ts";
+import { type RootFiles, rootFiles } from "../../src/stores/files/root-files.ts";
+import { type ClientTls, type XdsTestClient, xdsClient } from "./xds-client.ts";
+
+export const FIRST = "osm-mesh-root-certificate";
+export const NAMESPACE = "osm-system";
+
+export type LogLine = Readonly<Record<string, unknown>> & { readonly level: string; readonly message: string };
+
+export type TestServer = {
+  readonly config: Config;
+  readonly roots: RootFiles;
+  /** Replaced by `start`. */
+  readonly running: RunningServer;
+  /** Since the first start. */
+  readonly log: readonly LogLine[];
+  start(): Promise<RunningServer>;
+  /** A new xDS credential for `sa.ns`, asked for as the command line does it. */
+  credential(identity: string): Promise<BootstrapAnswer>;
+  /** Connected lazily, closed by the test. */
+  client(tls: BootstrapAnswer | ClientTls): XdsTestClient;
+  /** A root that the old one will be rotated to, beginning as passive. */
+  createRoot(name: string, more?: { readonly trustDomain?: string }): Promise<void>;
+  setRole(name: string, role: "active" | "passive" | "inactive"): Promise<void>;
+  removeRoot(name: string): Promise<void>;
+  /** The first log line whose message matches; waits for it. */
+  logged(message: RegExp): Promise<LogLine>;
+  http(path: string): Promise<{ readonly status: number; readonly text: string; readonly type: string | null }>;
+};
+
+/** Flags as on the command line, without the dashes and in camel case. */
+export type ServerFlags = Readonly<Record<string, string | boolean>>;
+
+/** Settings that make a server quick to test; nothing else differs from the defaults. */
+const QUICK = {
+  bind: "127.0.0.1",
+  xdsPort: "0",
+  httpPort: "0",
+  healthPort: "0",
+  settle: "0s",
+  rootKeyAlgorithm: "ec-p256",
+};
+
+/** Not started yet: for tests that prepare the data directory, or expect the start to fail. */
+export async function prepareServer(t: TestContext, flags: ServerFlags = {}): Promise<TestServer> {
+  const parent = await mkdtemp(join(tmpdir(), "meshroot-test-"));
+  const dataDir = join(parent, "data");
+  const config = loadConfig({ ...QUICK, dataDir, ...flags }, {});
+  const lines: LogLine[] = [];
+  const write = (text: string) => void lines.push(JSON.parse(text) as LogLine);
+  const log = createLog({ level: "debug", format: "json", destination: { write } });
+  const roots = rootFiles(join(dataDir, "roots"), NAMESPACE);
+  let running: RunningServer | undefined;
+  const clients: XdsTestClient[] = [];
+  // One hook, because their order matters: node:test runs hooks in the order in which they were registered.
+  t.after(async () => {
+    for (const client of clients) client.close();
+    await running?.stop();
+    await rm(parent, { recursive: true, force: true });
+  });
+
+  const root = async (name: string) => {
+    const found = (await roots.list()).roots.find((one) => one.name === name);
+    if (found === undefined) throw new Error(`no root ${name}`);
+    return found;
+  };
+  const started = (): RunningServer => {
+    if (running === undefined) throw new Error("start() the server first");
+    return running;
+  };
+
+  return {
+    config,
+    roots,
+    log: lines,
+    get running() {
+      return started();
+    },
+    async start() {
+      running = await serve(config, log, "1.2.3-test");
+      return running;
+    },
+    async credential(identity) {
+      const [serviceAccount = "", namespace = ""] = identity.split(".");
+      const answer = await requestBootstrap(dataDir, { serviceAccount, namespace, kind: "sidecar" });
+      if (answer === undefined) throw new Error("no server answers");
+      return answer;
+    },
+    client(tls) {
+      const client = xdsClient(started().xdsPort, "certPem" in tls ? tlsOf(tls) : tls);
+      clients.push(client);
+      return client;
+    },
+    async createRoot(name, { trustDomain = "cluster.local" } = {}) {
+      const provider = { kind: "tresor", secretRef: { name: `${name}-ca`, namespace: NAMESPACE } } as const;
+      const fixed = { namespace: NAMESPACE, role: "passive", spiffeEnabled: false, provider } as const;
+      await roots.create({ ...fixed, name, trustDomain, createdAt: Date.now() });
+    },
+    setRole: async (name, role) => roots.setRole(await root(name), role),
+    removeRoot: async (name) => roots.remove(await root(name)),
+    async logged(message) {
+      const find = () => lines.find((line) => message.test(line.message));
+      await until(`a log line ${message}`, () => find() !== undefined);
+      return find() as LogLine;
+    },
+    async http(path) {
+      const response = await fetch(`http://127.0.0.1:${started().httpPort}${path}`, { redirect: "manual" });
+      return { status: response.status, text: await response.text(), type: response.headers.get("content-type") };
+    },
+  };
+}
+
+export async function startServer(t: TestContext, flags: ServerFlags = {}): Promise<TestServer> {
+  const server = await prepareServer(t, flags);
+  await server.start();
+  return server;
+}
+
+export function tlsOf({ caPem, certPem, keyPem, serverName }: BootstrapAnswer): ClientTls {
+  return { ca: caPem, certificate: certPem, key: keyPem, serverName };
+}
+
+/** Asks again until `condition` holds; far longer than any machine needs, because only a failing test waits it out. */
+export async function until(what: string, condition: () => unknown, timeoutMs = 30_000): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
+  while (!(await condition())) {
+    if (Date.now() > deadline) throw new Error(`never happened: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
