@@ -84,8 +84,8 @@ export class World {
     return { roots: this.roots, outdated: [], problems: [] };
   }
 
-  /** `style`: 0 one bundle, 1 the same over one stream for all, 2 two contexts; odd ones speak delta. */
-  addProxy(style: number): void {
+  /** `leafOnly`: it has its roots from elsewhere, and no context here. `style`: 0 one bundle, 1 the same over one stream for all, 2 two contexts; odd ones speak delta. */
+  addProxy(style: number, serviceAccount = `sa${this.proxies.length}`, leafOnly = false): void {
     if (this.proxies.length >= MAX_PROXIES) return;
     const index = this.proxies.length;
     const inbound = this.varied ? "root-cert-for-mtls-inbound" : "ROOTCA";
@@ -99,14 +99,14 @@ export class World {
       identity: {
         uuid: `00000000-0000-4000-8000-00000000000${index}`,
         kind: "sidecar",
-        serviceAccount: `sa${index}`,
+        serviceAccount,
         namespace: "shop",
         trustDomain: "cluster.local",
       },
       envoy: new SimulatedEnvoy(shapes),
       variant: style % 2 === 0 ? "sotw" : "delta",
       ads: Math.floor(style / 2) % 2 === 1,
-      order: [...names.slice(turn), ...names.slice(0, turn)],
+      order: leafOnly ? [LEAF] : [...names.slice(turn), ...names.slice(0, turn)],
       asking: 0,
       alive: true,
       online: true,
