@@ -89,11 +89,11 @@ function brokenChain(chain: readonly ParsedCertificate[], root: ParsedCertificat
   return undefined;
 }
 
-/** By key id where both name one (roots share their subject), by name and key usage, and by the signature itself. */
+/**
+ * checkIssued compares the names, AKI with SKI (roots share their subject) and the issuer's key usage, as Envoy's chain
+ * building does; it doesn't look at the signature.
+ */
 function isIssuedBy(certificate: ParsedCertificate, issuer: ParsedCertificate): boolean {
-  const { authorityKeyId } = certificate;
-  const { subjectKeyId } = issuer;
-  if (authorityKeyId !== undefined && subjectKeyId !== undefined && authorityKeyId !== subjectKeyId) return false;
   return issuer.isCa && certificate.x509.checkIssued(issuer.x509) && certificate.x509.verify(issuer.x509.publicKey);
 }
 

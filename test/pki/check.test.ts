@@ -1,6 +1,8 @@
+import "reflect-metadata";
 import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
 import { test } from "node:test";
+import * as x509 from "@peculiar/x509";
 import type { KeyPair } from "../../src/controller/ports.ts";
 import type { Problem } from "../../src/core/errors.ts";
 import { createAuthority } from "../../src/pki/authority.ts";
@@ -12,7 +14,7 @@ import { EXTENSIONS, foreignCertificate } from "../support/foreign-certificates.
 import { opensslVerify } from "../support/openssl.ts";
 import { BOOKBUYER, DAY_MS, FORM, HOUR_MS, NOW, settableClock, testCa, testLeaf } from "../support/pki.ts";
 
-const { ca, caWithPathLength0, certSign } = EXTENSIONS;
+const { ca, caWithPathLength0, certSign, subjectKeyId } = EXTENSIONS;
 const root = await testCa();
 const leaf = await testLeaf(root.authority);
 const GOOD = {
@@ -77,6 +79,20 @@ test("looks at the signature itself where neither side names a key", async () =>
     checkLeaf({ chainPem: issued.pem, privateKeyPem: privateKeyPem(issued.keyPair), rootPem, now: NOW });
   assert.equal(check(one.pem), undefined);
   assertProblem(check(twin.pem), "MR4003", /was not issued by/);
+});
+
+test("a good signature does not make up for another issuer's name or key id", async () => {
+  const issuer = await foreignCertificate({ extensions: [ca, certSign, subjectKeyId] });
+  const named = (id: string) => [new x509.AuthorityKeyIdentifierExtension(id)];
+  const check = async (options: Parameters<typeof foreignCertificate>[0]) => {
+    const issued = await foreignCertificate(options);
+    const key = privateKeyPem(issued.keyPair);
+    return checkLeaf({ chainPem: issued.pem, privateKeyPem: key, rootPem: issuer.pem, now: NOW });
+  };
+  assert.equal(await check({ issuer, extensions: named("0102030405060708") }), undefined);
+  assertProblem(await check({ issuer, extensions: named("0102030405060709") }), "MR4003", /was not issued by/);
+  const renamed = { ...issuer, name: new x509.Name("CN=another") };
+  assertProblem(await check({ issuer: renamed }), "MR4003", /was not issued by/);
 });
 
 test("withholds keys that Envoy refuses", async () => {
