@@ -27,8 +27,8 @@ export type TestServer = {
   start(): Promise<RunningServer>;
   /** A new xDS credential for `sa.ns`, asked for as the command line does it. */
   credential(identity: string): Promise<BootstrapAnswer>;
-  /** Connected lazily, closed by the test. */
-  client(tls: BootstrapAnswer | ClientTls): XdsTestClient;
+  /** Connected lazily, to the xDS port unless said otherwise; closed by the test. */
+  client(tls: BootstrapAnswer | ClientTls, port?: number): XdsTestClient;
   /** A root that the old one will be rotated to, beginning as passive. */
   createRoot(name: string, more?: { readonly trustDomain?: string }): Promise<void>;
   setRole(name: string, role: "active" | "passive" | "inactive"): Promise<void>;
@@ -96,8 +96,8 @@ export async function prepareServer(t: TestContext, flags: ServerFlags = {}): Pr
       if (answer === undefined) throw new Error("no server answers");
       return answer;
     },
-    client(tls) {
-      const client = xdsClient(started().xdsPort, "certPem" in tls ? tlsOf(tls) : tls);
+    client(tls, port = started().xdsPort) {
+      const client = xdsClient(port, "certPem" in tls ? tlsOf(tls) : tls);
       clients.push(client);
       return client;
     },
