@@ -1,0 +1,93 @@
+/** There is no Docker engine in the tests: the build stage's own commands run in a clean folder instead. */
+
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { mkdir, readdir, readFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { SETTINGS } from "../../src/config.ts";
+import { temporaryDirectory } from "../support/data-dir.ts";
+import { environmentOf, type Played, parseDockerfile, playStage, valuesOf } from "../support/dockerfile.ts";
+import { plainEnvironment, startProduct } from "../support/product.ts";
+
+const REPOSITORY = fileURLToPath(new URL("../../", import.meta.url));
+const stages = parseDockerfile(await readFile(join(REPOSITORY, "Dockerfile"), "utf8"));
+const build = stages[0] ?? assert.fail("no build stage");
+const final = stages.at(-1) ?? assert.fail("no final stage");
+
+test("the final stage: not root, no shell needed, the documented ports, the pinned Node", async () => {
+  const { devDependencies } = JSON.parse(await readFile(join(REPOSITORY, "package.json"), "utf8")) as {
+    devDependencies: { node: string };
+  };
+  const major = /\d+/.exec(devDependencies.node)?.[0];
+  assert.equal(stages.length, 2);
+  assert.match(build.image, new RegExp(`^node:${major}-`));
+  assert.match(final.image, new RegExp(`/nodejs${major}-.*:nonroot$`));
+  assert.deepEqual(valuesOf(final, "RUN"), []);
+  assert.deepEqual(valuesOf(final, "USER"), ["65532:65532"]);
+  assert.deepEqual(valuesOf(final, "VOLUME"), [environmentOf(final).MESHROOT_DATA_DIR]);
+  assert.equal(environmentOf(final).MESHROOT_BIND, "0.0.0.0");
+  assert.deepEqual(
+    valuesOf(final, "EXPOSE")[0]?.split(" "),
+    [SETTINGS.xdsPort, SETTINGS.httpPort, SETTINGS.healthPort].map(({ standard }) => standard),
+  );
+});
+
+test("the build context holds what the build stage copies and nothing else", async () => {
+  const lines = (await readFile(join(REPOSITORY, ".dockerignore"), "utf8")).split("\n");
+  const [all, ...admitted] = lines.filter((line) => line !== "" && !line.startsWith("#"));
+  assert.equal(all, "*");
+  const copied = valuesOf(build, "COPY").flatMap((value) => value.split(/\s+/).slice(0, -1));
+  assert.deepEqual(admitted.map((line) => line.slice(1)).sort(), copied.toSorted());
+});
+
+test("the build stage's commands work in a clean folder, and what the final stage holds serves", async (t) => {
+  const directory = await temporaryDirectory(t);
+  const built = await buildOrSkip(t, join(directory, "build"));
+  if (built === undefined) return;
+  const image = await playStage(
+    final,
+    join(directory, "final"),
+    new Map([[build.alias ?? "", built.root]]),
+    plainEnvironment(dirname(process.execPath)),
+  );
+
+  assert.ok(!existsSync(join(image.workDir, "src")), "no sources in the image");
+  assert.ok(!existsSync(join(image.workDir, "node_modules", "typescript")), "no development packages in the image");
+  const command = JSON.parse(valuesOf(final, "CMD")[0] ?? "") as string[];
+  const environment = environmentOf(final);
+  const dataDir = join(image.root, environment.MESHROOT_DATA_DIR ?? "");
+  assert.deepEqual(await readdir(dataDir), []);
+  const product = await startProduct(t, command, {
+    cwd: image.workDir,
+    env: {
+      ...environment,
+      MESHROOT_DATA_DIR: dataDir,
+      // Tests share the machine: loopback only, and ports that are free.
+      MESHROOT_BIND: "127.0.0.1",
+      MESHROOT_XDS_PORT: "0",
+      MESHROOT_HTTP_PORT: "0",
+      MESHROOT_HEALTH_PORT: "0",
+    },
+  });
+  const answer = await fetch(`${product.url}/health/ready`);
+  assert.equal(answer.status, 200);
+  await answer.body?.cancel();
+  assert.notDeepEqual(await readdir(dataDir), []);
+  assert.equal(await product.stop(), 0);
+});
+
+/** Undefined, and the test skipped, on a laptop without a network: `npm ci` needs its registry or a filled cache. */
+async function buildOrSkip(t: TestContext, root: string): Promise<Played | undefined> {
+  await mkdir(root);
+  try {
+    return await playStage(build, root, new Map([["", REPOSITORY]]), plainEnvironment(dirname(process.execPath)));
+  } catch (error) {
+    const output = String((error as { stderr?: unknown }).stderr ?? "");
+    const offline = /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|ENOTCACHED/.exec(output)?.[0];
+    if (offline === undefined || process.env.CI === "true") throw error;
+    t.skip(`npm ci has no network here: ${offline}`);
+    return undefined;
+  }
+}
