@@ -62,6 +62,11 @@ export class Link {
     });
   }
 
+  /** Its messages to the server move; the first one moves in any case. */
+  get answers(): boolean {
+    return this.slow === "no" || (this.slow === "answers" && this.stream === undefined);
+  }
+
   slowDown(how: number): void {
     this.slow = (["answers", "both", "no"] as const)[how % 3] ?? "no";
   }

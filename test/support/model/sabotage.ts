@@ -18,14 +18,16 @@ export async function runSabotaged(sabotage: Sabotage, count: number, seed: numb
     for (const part of ["src", "test/support", "package.json", "proto"])
       await cp(join(ROOT, part), join(directory, part), { recursive: true });
     await symlink(join(ROOT, "node_modules"), join(directory, "node_modules"));
-    const file = join(directory, sabotage.file);
-    const source = await readFile(file, "utf8");
-    if (source.split(sabotage.from).length !== 2)
-      throw new Error(`${sabotage.name}: its text is not once in ${sabotage.file}; the code has moved, follow it`);
-    await writeFile(
-      file,
-      source.replace(sabotage.from, () => sabotage.to),
-    );
+    for (const { file, from, to } of [sabotage, ...(sabotage.also ?? [])]) {
+      const path = join(directory, file);
+      const source = await readFile(path, "utf8");
+      if (source.split(from).length !== 2)
+        throw new Error(`${sabotage.name}: its text is not once in ${file}; the code has moved, follow it`);
+      await writeFile(
+        path,
+        source.replace(from, () => to),
+      );
+    }
     const script = join(directory, "test/support/model/run-histories.ts");
     const child = spawn(process.execPath, [script, String(count), String(seed), "no-shrink"], {
       stdio: ["ignore", "pipe", "inherit"],

@@ -9,8 +9,8 @@ export type Sabotage = {
   readonly file: string;
   readonly from: string;
   readonly to: string;
-  /** A second guard of the same rule, which has to go too. */
-  readonly also?: { readonly from: string; readonly to: string };
+  /** Further guards of the same rule, which have to go too. */
+  readonly also?: readonly { readonly file: string; readonly from: string; readonly to: string }[];
 };
 
 const LEDGER = "src/core/ledger.ts";
@@ -131,9 +131,17 @@ export const SABOTAGES: readonly Sabotage[] = [
     file: "src/xds/subscription.ts",
     from: 'if (sent.verdict !== undefined && sent.verdict !== "superseded") return state;',
     to: 'if (sent.verdict !== undefined && sent.verdict !== "superseded" && sent.verdict !== "nacked") return state;',
-    also: {
-      from: 'sent.version !== "" && request.version !== sent.version)',
-      to: "request.version === undefined)",
-    },
+    also: [
+      {
+        file: "src/xds/subscription.ts",
+        from: 'sent.version !== "" && request.version !== sent.version)',
+        to: "request.version === undefined)",
+      },
+      {
+        file: "src/xds/secret-source.ts",
+        from: 'if (verdict !== "superseded") seqs.delete(nonce);',
+        to: "",
+      },
+    ],
   },
 ];

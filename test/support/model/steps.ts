@@ -37,6 +37,8 @@ function legalEdit(world: World, a: number): void {
 /** Not generated: a signer whose MRC is deleted; a restarted server can't load its key, and new leaves wait for ever. */
 function stillSigns(world: World, root: MeshRoot): boolean {
   const trust = world.memory.trust;
+  // A write under way may put another signer in force.
+  if (world.state.pending > 0) return true;
   return trust?.roots[trust.signer]?.name === root.name;
 }
 
@@ -120,8 +122,8 @@ export const WEIGHTS: Readonly<Record<StepName, number>> = {
   hours: 2,
   slow: 8,
   lag: 3,
-  dropOutbound: 1,
-  addOutbound: 2,
+  dropOutbound: 2,
+  addOutbound: 3,
   toServer: 5,
   toClient: 5,
   cut: 2,
@@ -129,7 +131,7 @@ export const WEIGHTS: Readonly<Record<StepName, number>> = {
   reap: 2,
   offline: 3,
   online: 4,
-  poison: 3,
+  poison: 5,
   mend: 3,
   rebuild: 2,
   restart: 2,

@@ -110,7 +110,7 @@ export class World {
       asking: 0,
       alive: true,
       online: true,
-      lag: "no",
+      lag: style >= 224 ? "answers" : "no",
       outbound: true,
       credential: this.server?.controller.trust.signer ?? "",
     });
@@ -277,7 +277,7 @@ export class World {
       let moved = false;
       for (const link of [...this.links]) {
         if (link.slow === "both" || !this.proxies[link.proxy]?.online) continue;
-        while (link.slow === "no" && (await this.deliverToServer(link))) moved = true;
+        while (link.answers && (await this.deliverToServer(link))) moved = true;
         while (await this.deliverToClient(link)) moved = true;
       }
       if (moved) continue;
