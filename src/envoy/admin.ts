@@ -18,7 +18,10 @@ export type LoadedCertificate = {
 
 /** One entry of `/certs`: one TLS context. Envoy does not say which listener or cluster it belongs to. */
 export type LoadedContext = {
-  /** Every root of the trust bundle. */
+  /**
+   * The roots of the trust bundle, in its order. V: every one since Envoy 1.40; 1.36.4, 1.37.0, 1.38.3 and 1.39.3 report
+   * the first alone, so a proof that works on all of them puts the root in question first (`listsWholeBundle`).
+   */
   readonly trusted: readonly LoadedCertificate[];
   /** The leaf first. */
   readonly chain: readonly LoadedCertificate[];
@@ -33,6 +36,10 @@ export type EnvoyAdmin = {
   configDump(query?: string): Promise<string>;
   /** Statistics whose name matches the regular expression. Numbers that a double holds exactly are numbers, all else text. */
   stats(filter?: string): Promise<Map<string, number | string>>;
+  /** Listeners by name with the `host:port` they really took, which for a port 0 only Envoy knows. Complete once ready. */
+  listeners(): Promise<Map<string, string>>;
+  /** Such as `1.40.0`. */
+  version(): Promise<string>;
   /** True once every listener and cluster has what it waits for. */
   ready(): Promise<boolean>;
   /** Ends the process. */
@@ -53,11 +60,22 @@ export function envoyAdmin(address: string, timeoutMs = DEFAULT_TIMEOUT_MS): Env
     configDump: (query) => get(query === undefined || query === "" ? "/config_dump" : `/config_dump?${query}`),
     stats: async (filter) =>
       parseStats(await get(filter === undefined ? "/stats" : `/stats?filter=${encodeURIComponent(filter)}`)),
+    listeners: async () => parseListeners(await get("/listeners?format=json")),
+    version: async () => {
+      const info = JSON.parse(await get("/server_info")) as { readonly version?: string };
+      return /\/(\d+\.\d+\.\d+)/.exec(info.version ?? "")?.[1] ?? "";
+    },
     ready: async () => (await send(address, "GET", "/ready", timeoutMs)).status === 200,
     quit: async () => {
       bodyOf(address, "/quitquitquit", await send(address, "POST", "/quitquitquit", timeoutMs));
     },
   };
+}
+
+/** Whether `/certs` of this Envoy shows every root of a bundle, or only its first; false for a version we can't read. */
+export function listsWholeBundle(version: string): boolean {
+  const [major = 0, minor = 0] = version.split(".").map(Number);
+  return major > 1 || (major === 1 && minor >= 40);
 }
 
 /** As `openssl x509 -serial` prints it, in lower case and without leading zeros. */
@@ -94,6 +112,23 @@ function certificates(list: readonly CertDetails[] | undefined): LoadedCertifica
       notAfter: Date.parse(details.expiration_time ?? ""),
       path: details.path ?? "",
     }));
+}
+
+type ListenersAnswer = {
+  readonly listener_statuses?: readonly {
+    readonly name: string;
+    readonly local_address?: { readonly socket_address?: { readonly address: string; readonly port_value: number } };
+  }[];
+};
+
+export function parseListeners(text: string): Map<string, string> {
+  const answer = JSON.parse(text) as ListenersAnswer;
+  const listeners = new Map<string, string>();
+  for (const { name, local_address } of answer.listener_statuses ?? []) {
+    const socket = local_address?.socket_address;
+    if (socket !== undefined) listeners.set(name, `${socket.address}:${socket.port_value}`);
+  }
+  return listeners;
 }
 
 export function parseStats(text: string): Map<string, number | string> {
