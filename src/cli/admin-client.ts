@@ -33,7 +33,7 @@ function ask<T>(dataDir: string, method: string, path: string, body?: object): P
         new MeshrootError(
           "MR5004",
           `the server at ${socketPath} does not answer: ${error.message}`,
-          "check that it runs and that you may use its data directory",
+          "Check that it runs and that you may use its data directory.",
         ),
       );
     });

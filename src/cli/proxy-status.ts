@@ -54,7 +54,7 @@ export function addProxyStatus(parent: Command, context: CliContext): void {
         throw new MeshrootError(
           "MR5005",
           `no proxy ${name}`,
-          "give its name (or the beginning of it) or its identity, as `meshroot proxy status` lists them",
+          "Give its name (or the beginning of it) or its identity, as `meshroot proxy status` lists them.",
         );
       }
       const [only] = found;

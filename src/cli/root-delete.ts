@@ -1,5 +1,6 @@
 import type { Command } from "commander";
-import { raise } from "../core/errors.ts";
+import type { MeshStatus } from "../controller/status.ts";
+import { type Problem, raise } from "../core/errors.ts";
 import { checkDelete } from "../core/mesh-root-rules.ts";
 import type { CliContext } from "./context.ts";
 import { findRoot, openStore, refuseWhileBroken, remarkOnServer, type StoreFlags, withStore } from "./root-common.ts";
@@ -14,10 +15,22 @@ export function addRootDelete(parent: Command, context: CliContext): void {
         refuseWhileBroken(listing);
         const root = findRoot(listing, name, store.namespace);
         raise(checkDelete(listing.roots, root, store.namespace));
+        raise(stillSigning(await context.meshStatus(store.dataDir), name));
         await roots.remove(root);
       });
       context.stderr(`root ${name} deleted\n`);
       await remarkOnServer(context, store);
     },
   );
+}
+
+/** The roles are what is wanted; a root may sign on although its role is inactive, while another one waits for proxies. */
+function stillSigning(status: MeshStatus | undefined, name: string): Problem | undefined {
+  if (status?.roots.some((root) => root.name === name && root.signing) !== true) return undefined;
+  const held = status.holds.find((hold) => hold.gate === "signer" || hold.gate === "roles");
+  return {
+    code: "MR1008",
+    message: `root ${name} still signs${held === undefined ? "" : `: held: ${held.wants}: ${held.message}`}`,
+    hint: "Delete it once another root signs; `meshroot proxy status` shows what that waits for.",
+  };
 }

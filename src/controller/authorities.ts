@@ -3,17 +3,20 @@
 import { MeshrootError, type Problem } from "../core/errors.ts";
 import type { SanForm } from "../core/identity.ts";
 import type { MeshRoot, ProviderSpec } from "../core/mesh-root.ts";
-import { type RootId, rootId, type TrustedRoot } from "../core/trust.ts";
+import { type RootId, rootId, type TrustedRoot, type TrustInForce } from "../core/trust.ts";
 import type { CertificateAuthority, CertificateProvider, Clock, Log } from "./ports.ts";
 
 /** An editor may take a file away and put it back while saving; only what stays away this long was deleted. */
 const DELETED_AFTER_MS = 5_000;
 const RETRY_MS = 5_000;
 
+/** What the mesh has run on until now. */
+export type Known = { readonly specs: ReadonlyMap<string, ProviderSpec>; readonly trust: TrustInForce };
+
 export class Authorities {
   /** By name of the MRC. */
   readonly trusted = new Map<string, TrustedRoot>();
-  readonly problems = new Map<string, Problem>();
+  readonly problems = new Map<string, Problem & { readonly root: string }>();
   readonly #byRoot = new Map<RootId, CertificateAuthority>();
   readonly #providers: ReadonlyMap<string, CertificateProvider>;
   readonly #clock: Clock;
@@ -27,43 +30,44 @@ export class Authorities {
     this.#log = deps.log;
   }
 
-  /** Loads (or makes) what is not loaded yet. A failure becomes a problem of its root and is tried again, or is thrown. */
-  async load(roots: readonly MeshRoot[], throwing: boolean): Promise<void> {
+  /**
+   * Loads (or, unless it is `known`, makes) what is not loaded yet. A failure becomes a problem of its root and is tried
+   * again; without anything known, on the first start of a mesh, it is thrown.
+   */
+  async load(roots: readonly MeshRoot[], known: Known | undefined): Promise<void> {
     const now = this.#clock.now();
     for (const root of roots) {
       if (this.trusted.has(root.name) || now < (this.#failedAt.get(root.name) ?? 0) + RETRY_MS) continue;
       try {
-        await this.#loadOne(root);
+        await this.#loadOne(root, known);
         this.problems.delete(root.name);
         this.#failedAt.delete(root.name);
       } catch (error) {
-        if (throwing || !(error instanceof MeshrootError)) throw error;
+        if (known === undefined || !(error instanceof MeshrootError)) throw error;
         this.#failedAt.set(root.name, this.#clock.now());
-        if (!this.problems.has(root.name))
-          this.#log.error(
-            { component: "provider", root: root.name, err: error },
-            `root ${root.name}: ${error.message}`,
-          );
-        this.problems.set(root.name, {
-          code: error.code,
-          message: `root ${root.name}: ${error.message}`,
-          hint: error.hint,
-        });
+        const { code, hint } = error;
+        const message = `root ${root.name}: ${error.message.slice(code.length + 1)}`;
+        if (this.problems.get(root.name)?.message !== message)
+          this.#log.error({ component: "provider", root: root.name, code, hint }, `${code} ${message}`);
+        this.problems.set(root.name, { code, message, hint, root: root.name });
       }
     }
   }
 
-  async #loadOne(root: MeshRoot): Promise<void> {
+  async #loadOne(root: MeshRoot, known: Known | undefined): Promise<void> {
     const provider = this.#providers.get(root.provider.kind);
     if (provider === undefined) {
       throw new MeshrootError(
         "MR1011",
         `provider ${root.provider.kind} is not available in this version`,
-        "use provider tresor",
+        "Use provider tresor.",
       );
     }
-    const authority = await provider.load(root);
     const form = { trustDomain: root.trustDomain, spiffe: root.spiffeEnabled };
+    const mustExist = known?.specs.has(root.name) === true;
+    const before = Object.values(known?.trust.roots ?? {}).find((record) => record.name === root.name)?.form;
+    if (mustExist && before !== undefined && !sameForm(before, root)) throw MeshrootError.from(edited(root.name));
+    const authority = await provider.load(root, { mustExist });
     const id = rootId(authority.fingerprint, form);
     const { fingerprint, serial, certificatePem, notBefore, notAfter } = authority;
     this.#byRoot.set(id, authority);
@@ -79,9 +83,23 @@ export class Authorities {
     });
   }
 
-  canSign(root: RootId, now: number): boolean {
-    const authority = this.#byRoot.get(root);
-    return authority !== undefined && authority.notBefore <= now && now < authority.notAfter;
+  /** Why nothing can be signed under this root now; undefined where it can. */
+  signingProblem({ id, name }: Pick<TrustedRoot, "id" | "name">, now: number): Problem | undefined {
+    const authority = this.#byRoot.get(id);
+    const at = (ms: number) => new Date(ms).toISOString();
+    if (authority === undefined) {
+      const hint = `Put its manifest back, or give another root the role active and let it take over.`;
+      return this.problems.get(name) ?? { code: "MR3004", message: `root ${name}: its key is not available`, hint };
+    }
+    if (now >= authority.notAfter) {
+      const hint = `Create another root (\`meshroot root create\`), make it active once proxies trust it, and retire this one.`;
+      return { code: "MR3002", message: `root ${name} expired at ${at(authority.notAfter)}`, hint };
+    }
+    if (now < authority.notBefore) {
+      const hint = `Check this machine's clock (it says ${at(now)}); if it is right, wait or rotate to another root.`;
+      return { code: "MR3003", message: `root ${name} is not valid before ${at(authority.notBefore)}`, hint };
+    }
+    return undefined;
   }
 
   /** Throws MR3004 when this root's key is not here (any more). */
@@ -99,7 +117,7 @@ export class Authorities {
   }
 
   #unavailable(): MeshrootError {
-    const hint = "restore its secret, or rotate to another root";
+    const hint = "Restore its secret, or rotate to another root.";
     return new MeshrootError("MR3004", "the key of the signing root is not available", hint);
   }
 
@@ -108,14 +126,9 @@ export class Authorities {
     for (const root of roots) {
       const spec = specs.get(root.name);
       const form = this.trusted.get(root.name)?.form;
-      const sameForm =
-        form === undefined || (form.trustDomain === root.trustDomain && form.spiffe === root.spiffeEnabled);
-      if (sameForm && (spec === undefined || JSON.stringify(spec) === JSON.stringify(root.provider))) continue;
-      return {
-        code: "MR1005",
-        message: `root ${root.name} was edited: only its role may change`,
-        hint: "undo the edit, and create another MeshRootCertificate with the new settings",
-      };
+      const isSameForm = form === undefined || sameForm(form, root);
+      if (isSameForm && (spec === undefined || JSON.stringify(spec) === JSON.stringify(root.provider))) continue;
+      return edited(root.name);
     }
     return undefined;
   }
@@ -148,4 +161,16 @@ export class Authorities {
     }
     return done;
   }
+}
+
+function sameForm(form: SanForm, root: MeshRoot): boolean {
+  return form.trustDomain === root.trustDomain && form.spiffe === root.spiffeEnabled;
+}
+
+function edited(name: string): Problem {
+  return {
+    code: "MR1005",
+    message: `root ${name} was edited: only its role may change`,
+    hint: "Undo the edit, and create another MeshRootCertificate with the new settings.",
+  };
 }

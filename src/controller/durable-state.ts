@@ -23,7 +23,7 @@ export async function loadTrust(store: StateStore): Promise<TrustDocument | unde
     throw new MeshrootError(
       "MR2004",
       `the stored trust has format ${String(value.format)}, this version reads ${FORMAT}`,
-      "run the meshroot version that wrote it, or restore the state folder from a backup; nothing was changed",
+      "Run the meshroot version that wrote it, or restore the state folder from a backup; nothing was changed.",
     );
   }
   return value;

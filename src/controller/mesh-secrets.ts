@@ -38,7 +38,8 @@ export class MeshSecrets {
   readonly #issuer: LeafIssuer;
   readonly #clock: Clock;
   readonly #log: Log;
-  #services: Services = new Map();
+  /** Undefined until it could be read once: then nobody knows whether a service exists. */
+  #services: Services | undefined;
   #bundles = new Map<string, Bundle>();
   #bundlesOf: TrustInForce | undefined;
   #needed: { at: number; trust: TrustInForce; roots: RootId[] } | undefined;
@@ -100,6 +101,7 @@ export class MeshSecrets {
     if (kind === "leaf" || kind === "xdsLeaf") {
       return this.#issuer.current(kind, proxy, this.#controller.trust.signer)?.fingerprint ?? "later";
     }
+    if (service !== undefined && this.#services === undefined) return "later";
     return this.#bundle(kind, service)?.content.version ?? "absent";
   }
 
@@ -135,7 +137,7 @@ export class MeshSecrets {
     const key = `${kind} ${service ?? ""}`;
     const cached = this.#bundles.get(key);
     if (cached !== undefined) return cached;
-    const behind = service === undefined ? undefined : this.#services.get(service);
+    const behind = service === undefined ? undefined : this.#services?.get(service);
     if (service !== undefined && behind === undefined) return undefined;
     const roots = kind === "bundle" ? trust.mesh : trust.xds;
     const sans = behind && sanMatchers(trust, behind);

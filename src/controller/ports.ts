@@ -60,13 +60,14 @@ export type CertificateAuthority = {
  *
  * `load` MUST be idempotent and safe to race: two callers that load the same new MRC get the same CA (create, and if
  * somebody was faster, load theirs). It throws MR3001 (corrupt), MR2005 (secret unreadable), MR1011 (not reachable);
- * it never replaces or repairs an existing CA.
+ * it never replaces or repairs an existing CA. With `mustExist`, because the mesh has run on this CA before, it makes none
+ * either, and throws MR2005 where there is none (any more).
  * `destroy` MUST make the private key unrecoverable by this provider if the provider made it, and leave a CA that the
  * operator brought untouched. Destroying twice is no error.
  */
 export type CertificateProvider = {
   readonly kind: ProviderSpec["kind"];
-  load(root: MeshRoot): Promise<CertificateAuthority>;
+  load(root: MeshRoot, options?: { readonly mustExist?: boolean }): Promise<CertificateAuthority>;
   destroy(spec: ProviderSpec): Promise<void>;
 };
 

@@ -5,14 +5,15 @@
 
 import { MeshrootError, type Problem } from "../core/errors.ts";
 import type { GateSettings } from "../core/gates.ts";
-import type { Hold } from "../core/holds.ts";
+import type { Hold, HoldReason } from "../core/holds.ts";
 import { type Ledger, type LedgerEvent, record } from "../core/ledger.ts";
 import { syncState } from "../core/ledger-queries.ts";
-import type { ProviderSpec, RootListing } from "../core/mesh-root.ts";
+import type { MeshRoot, ProviderSpec, RootListing } from "../core/mesh-root.ts";
 import { checkSet } from "../core/mesh-root-rules.ts";
 import { type GateClock, type Plan, planRotation, wakeAt } from "../core/rotation-plan.ts";
-import { desiredTrust, initialTrust, type RootId, type TrustedRoot, type TrustInForce } from "../core/trust.ts";
+import { desiredTrust, initialTrust, type RootId, rootOf, type TrustedRoot, type TrustInForce } from "../core/trust.ts";
 import type { Authorities } from "./authorities.ts";
+import { availabilityHolds, trustableRoots, unusableRoot } from "./availability.ts";
 import { loadLedger, loadTrust, RowWriter, saveTrust } from "./durable-state.ts";
 import type { Clock, Log, StateStore } from "./ports.ts";
 
@@ -37,6 +38,8 @@ export class RotationController {
   #specs: Map<string, ProviderSpec>;
   #roots: RootListing;
   #holds: readonly Hold[] = [];
+  /** Why the roles can't be followed, by the last plan. */
+  #problem: Problem | undefined;
   #gates: GateClock = {};
   #wanted: (proxy: string, name: string, consumer: "envoy" | "agent") => string | undefined = () => undefined;
   #running = false;
@@ -69,14 +72,14 @@ export class RotationController {
   static async start(deps: ControllerDeps, roots: RootListing): Promise<RotationController> {
     const stored = await loadTrust(deps.state);
     const ledger = await loadLedger(deps.state, deps.clock.now());
-    await deps.authorities.load(roots.roots, stored === undefined);
     const specs = new Map(Object.entries(stored?.authorities ?? {}));
+    await deps.authorities.load(roots.roots, stored && { specs, trust: stored.trust });
     if (stored !== undefined) return new RotationController(deps, ledger, stored.trust, specs, roots, true).#begin();
     const trust = initialTrust(desiredTrust(roots.roots, deps.authorities.trusted));
     const problem = checkSet(roots.roots, deps.settings.namespace) ?? roots.problems[0]?.problem;
     if (problem !== undefined || trust === undefined) {
       throw problem === undefined
-        ? new MeshrootError("MR1007", "no active root can sign", "give one MeshRootCertificate the role active")
+        ? new MeshrootError("MR1007", "no active root can sign", "Give one MeshRootCertificate the role active.")
         : MeshrootError.from(problem);
     }
     const controller = new RotationController(deps, ledger, trust, specs, roots, false);
@@ -101,6 +104,12 @@ export class RotationController {
   /** Roots whose authority is loaded, by name of their MRC. */
   get loadedRoots(): ReadonlyMap<string, TrustedRoot> {
     return this.#deps.authorities.trusted;
+  }
+
+  /** Why no leaf can be issued, for a readiness probe; undefined where all is well. */
+  get signingProblem(): Problem | undefined {
+    const signer = rootOf(this.#trust, this.#trust.signer);
+    return this.#deps.authorities.signingProblem(signer, this.#deps.clock.now());
   }
 
   /** Until when a restart keeps the gates shut at the latest; undefined on the first start. */
@@ -173,7 +182,8 @@ export class RotationController {
       let changed = true;
       while (changed && !this.#stopped) {
         this.#again = false;
-        await this.#deps.authorities.load(this.#roots.roots, false);
+        const known = { specs: this.#specs, trust: this.#trust };
+        await this.#deps.authorities.load([...this.#roots.roots, ...this.#deletedSigner()], known);
         changed = await this.#advance();
       }
     } finally {
@@ -191,9 +201,10 @@ export class RotationController {
     record(this.ledger, { type: "tick", at: now });
     this.#noteSynced();
     const plan = this.#plan(now);
+    const holds = [...availabilityHolds(this.#deps.authorities, this.#trust, this.#roots.roots, now), ...plan.holds];
     this.#gates = plan.gates;
-    this.#reportHolds(plan.holds);
-    this.#holds = plan.holds;
+    this.#reportHolds(holds);
+    this.#holds = holds;
     const remembered = this.#rememberSpecs();
     if (plan.change === undefined) {
       if (remembered) await saveTrust(state, this.#trust, this.#specs);
@@ -219,21 +230,19 @@ export class RotationController {
   #plan(now: number): Plan {
     const { authorities, settings } = this.#deps;
     const { roots } = this.#roots;
-    const desired = desiredTrust(roots, authorities.trusted);
-    const unavailable = roots
-      .filter((root) => root.role !== "inactive")
-      .flatMap((root) => authorities.problems.get(root.name) ?? []);
-    const signers = desired.signers.filter(
-      (root) => root.id === this.#trust.signer || authorities.canSign(root.id, now),
-    );
+    const desired = desiredTrust(roots, trustableRoots(authorities, this.#trust));
+    const able = desired.signers.filter((root) => authorities.signingProblem(root, now) === undefined);
+    // An incumbent that can't sign stays where no other active root can: moving to none is no way out.
+    const signers = able.length > 0 ? able : desired.signers.filter((root) => root.id === this.#trust.signer);
+    this.#problem =
+      checkSet(roots, settings.namespace) ??
+      authorities.changedUnderneath(roots, this.#specs) ??
+      unusableRoot(authorities, this.#trust, roots) ??
+      this.#unreadableRoot();
     return planRotation({
       trust: this.#trust,
       desired: { ...desired, signers },
-      problem:
-        checkSet(roots, settings.namespace) ??
-        authorities.changedUnderneath(roots, this.#specs) ??
-        unavailable[0] ??
-        this.#unreadableRoot(),
+      problem: this.#problem,
       ledger: this.ledger,
       now,
       settings,
@@ -249,6 +258,16 @@ export class RotationController {
     const present = new Set(roots.map((root) => root.name));
     const isMissing = [...this.#specs.keys()].some((name) => !present.has(name));
     return isMissing || roots.length === 0 ? problems[0]?.problem : undefined;
+  }
+
+  /** Its manifest is gone while it still signs: its key is kept, and found again after a restart. */
+  #deletedSigner(): MeshRoot[] {
+    const { name, form } = rootOf(this.#trust, this.#trust.signer);
+    const provider = this.#specs.get(name);
+    if (provider === undefined || this.#roots.roots.some((root) => root.name === name)) return [];
+    const { namespace } = this.#deps.settings;
+    const { trustDomain, spiffe: spiffeEnabled } = form;
+    return [{ name, namespace, role: "inactive", trustDomain, spiffeEnabled, provider, createdAt: 0 }];
   }
 
   #noteSynced(): void {
@@ -267,8 +286,7 @@ export class RotationController {
     for (const hold of holds) {
       if (known.has(hold.gate + hold.reason + hold.message)) continue;
       const { waitingFor, ...fields } = hold;
-      const log =
-        hold.reason === "RolesNotAllowed" || hold.reason === "Refused" ? this.#deps.log.warn : this.#deps.log.info;
+      const log = LOUD.has(hold.reason) ? this.#deps.log.warn : this.#deps.log.info;
       log.call(
         this.#deps.log,
         { component: "rotation", ...fields, proxies: waitingFor.length },
@@ -289,7 +307,8 @@ export class RotationController {
 
   /** Deleting an MRC destroys its CA's key, unless that root still signs (C5). */
   async #destroyDeleted(now: number): Promise<void> {
-    if (this.#unreadableRoot() !== undefined) return;
+    // An emptied folder or a broken manifest is no order to destroy keys.
+    if (this.#problem !== undefined) return;
     const { authorities, log, state } = this.#deps;
     const inUse: RootId = this.#trust.signer;
     const destroyed = await authorities.destroyDeleted(
@@ -314,6 +333,9 @@ export class RotationController {
     this.#cancelWake = this.#deps.clock.after(Math.max(1, at - now), () => this.replan());
   }
 }
+
+/** Holds that somebody has to do something about. */
+const LOUD: ReadonlySet<HoldReason> = new Set(["RolesNotAllowed", "RootNotAvailable", "SignerMissing", "Refused"]);
 
 const CHANGE_WORDS = {
   trust: (root: string) => `trust grows: the mesh now validates with ${root} too`,

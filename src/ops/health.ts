@@ -27,7 +27,7 @@ export class HealthServer {
           new MeshrootError(
             "MR5003",
             `health address ${host}:${port} is in use`,
-            "stop the other process, or choose another --health-port",
+            "Stop the other process, or choose another --health-port.",
             error,
           ),
         );

@@ -49,7 +49,7 @@ export function serveHttp(
           ? new MeshrootError(
               "MR5003",
               `HTTP address ${name} is in use`,
-              `stop the other process, or choose another ${flag}`,
+              `Stop the other process, or choose another ${flag}.`,
             )
           : error,
       );

@@ -70,15 +70,15 @@ export function createAuthority(options: AuthorityOptions): CertificateAuthority
 
 function caProblem(root: ParsedCertificate, key: KeyObject): Problem | undefined {
   if (!root.isCa) {
-    const hint = "give a certificate with basicConstraints CA:TRUE and, where it has key usages, keyCertSign";
+    const hint = "Give a certificate with basicConstraints CA:TRUE and, where it has key usages, keyCertSign.";
     return { code: "MR3001", message: `${root.subject} is not a CA certificate`, hint };
   }
   if (!root.x509.checkPrivateKey(key)) {
-    const hint = "give certificate and private key of one and the same CA";
+    const hint = "Give certificate and private key of one and the same CA.";
     return { code: "MR3001", message: `the private key does not belong to the certificate of ${root.subject}`, hint };
   }
   if (signatureFor(key) === undefined) {
-    const hint = "use a CA with an RSA, P-256, P-384 or P-521 key";
+    const hint = "Use a CA with an RSA, P-256, P-384 or P-521 key.";
     const message = `the CA key is of type ${key.asymmetricKeyType}, which Envoy does not verify`;
     return { code: "MR3001", message, hint };
   }
@@ -89,21 +89,21 @@ function issueProblem(request: IssueRequest, root: ParsedCertificate, now: numbe
   const name = `root ${root.subject} (serial ${root.serial})`;
   const at = (ms: number): string => new Date(ms).toISOString();
   if (now >= root.notAfter) {
-    const hint = "make a new root and rotate to it; this one can be trusted but not sign any more";
+    const hint = "Make a new root and rotate to it; this one can be trusted but not sign any more.";
     return { code: "MR3002", message: `${name} expired at ${at(root.notAfter)}`, hint };
   }
   if (now < root.notBefore) {
-    const hint = "check this machine's clock, or wait until then before the root becomes active";
+    const hint = "Check this machine's clock, or wait until then before the root becomes active.";
     return { code: "MR3003", message: `${name} is not valid before ${at(root.notBefore)}`, hint };
   }
   if (Math.min(request.notAfter, root.notAfter) <= request.notBefore) {
-    const hint = "ask for a validity that is longer than zero";
+    const hint = "Ask for a validity that is longer than zero.";
     return { code: "MR3004", message: `a certificate for ${request.commonName} would end before it begins`, hint };
   }
   // Both kinds of SAN are IA5String; anything above would be cut to a byte and become another name.
   const odd = [...request.dnsNames, ...request.uris].find((text) => !/^[\x21-\x7e]+$/.test(text));
   if (odd !== undefined) {
-    const hint = "use printable ASCII without spaces in trust domains, namespaces and host names";
+    const hint = "Use printable ASCII without spaces in trust domains, namespaces and host names.";
     return { code: "MR3004", message: `${JSON.stringify(odd)} can't be a subject alternative name`, hint };
   }
   return undefined;

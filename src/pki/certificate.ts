@@ -84,7 +84,7 @@ export async function signCertificate(fields: CertificateFields, issuerKey: KeyO
   const signature = signatureFor(issuerKey);
   if (signature === undefined) {
     const type = issuerKey.asymmetricKeyType ?? "unknown";
-    throw new MeshrootError("MR3004", `a key of type ${type} can't sign`, "use an RSA, P-256, P-384 or P-521 CA key");
+    throw new MeshrootError("MR3004", `a key of type ${type} can't sign`, "Use an RSA, P-256, P-384 or P-521 CA key.");
   }
   const algorithm = (): Asn1 => sequence(oid(signature.oid), ...(signature.withNull ? [nullValue()] : []));
   const tbs = sequence(
@@ -106,7 +106,7 @@ function sign(hash: string, bytes: Buffer, key: KeyObject): Promise<Buffer> {
     // With a callback it runs in the thread pool; without, an RSA signature would hold up the event loop.
     signBytes(hash, bytes, key, (error, signature) => {
       if (error === null) resolve(signature);
-      else reject(new MeshrootError("MR3004", "the CA key failed to sign", "check the CA's key with openssl", error));
+      else reject(new MeshrootError("MR3004", "the CA key failed to sign", "Check the CA's key with openssl.", error));
     });
   });
 }

@@ -46,12 +46,12 @@ export function checkBundle(pem: string): Problem | undefined {
   const { certificates, problems } = parseBundle(pem);
   if (problems[0] !== undefined) return problems[0];
   if (certificates.length === 0) {
-    const hint = "an empty bundle would make proxies trust nobody: give at least one root";
+    const hint = "An empty bundle would make proxies trust nobody: give at least one root.";
     return { code: "MR4003", message: "the trust bundle is empty", hint };
   }
   const other = certificates.find((certificate) => !certificate.isCa);
   if (other === undefined) return undefined;
-  const hint = "put CA certificates only into a trust bundle";
+  const hint = "Put CA certificates only into a trust bundle.";
   return { code: "MR4003", message: `${describe(other)} in the trust bundle is not a CA`, hint };
 }
 
@@ -97,7 +97,7 @@ function isIssuedBy(certificate: ParsedCertificate, issuer: ParsedCertificate): 
   return issuer.isCa && certificate.x509.checkIssued(issuer.x509) && certificate.x509.verify(issuer.x509.publicKey);
 }
 
-const HINT = "it was not sent; look at the provider that issued it, and at the MeshRootCertificate's status";
+const HINT = "It was not sent; look at the provider that issued it, and at the MeshRootCertificate's status.";
 
 function withheld(certificate: ParsedCertificate, what: string): Problem {
   return { code: "MR4003", message: `${describe(certificate)} ${what}`, hint: HINT };

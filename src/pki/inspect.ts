@@ -29,7 +29,7 @@ export function inspect(certificate: string | Buffer): CertificateInfo {
   try {
     x509 = new X509Certificate(certificate);
   } catch {
-    const hint = "give an X.509 certificate in PEM form; `openssl x509 -noout -text` shows what it is";
+    const hint = "Give an X.509 certificate in PEM form; `openssl x509 -noout -text` shows what it is.";
     throw new MeshrootError("MR3005", "this is not a certificate", hint);
   }
   return inspectX509(x509);
@@ -41,7 +41,7 @@ export function inspectX509(x509: X509Certificate): CertificateInfo {
   try {
     extensions = readExtensions(tbsMembers(x509));
   } catch (error) {
-    const hint = "have the certificate issued again; `openssl asn1parse` shows where it breaks off";
+    const hint = "Have the certificate issued again; `openssl asn1parse` shows where it breaks off.";
     throw new MeshrootError("MR3005", "the extensions of this certificate are malformed", hint, error);
   }
   return {

@@ -19,7 +19,7 @@ export type ParsedBundle = {
 };
 
 const CERTIFICATE_LABELS = new Set(["CERTIFICATE", "X509 CERTIFICATE"]);
-const HINT = "give only whole -----BEGIN CERTIFICATE----- … -----END CERTIFICATE----- blocks";
+const HINT = "Give only whole -----BEGIN CERTIFICATE----- … -----END CERTIFICATE----- blocks.";
 
 /**
  * Reads every certificate in `text`, whatever its line ends, with text between the blocks, or glued together where a

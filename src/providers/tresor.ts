@@ -56,8 +56,9 @@ export function createTresor(options: TresorOptions): CertificateProvider {
   return {
     kind: "tresor",
 
-    async load(root) {
+    async load(root, { mustExist = false } = {}) {
       const ref = refOf(root.provider);
+      if (mustExist && (await secrets.read(ref)) === undefined) throw gone(ref);
       // Of two that find nothing, both make a root; createOrLoad says whose counts.
       const secret = (await secrets.read(ref)) ?? (await secrets.createOrLoad(await newRoot(ref)));
       return authorityOf(secret, clock, organization);
@@ -73,7 +74,7 @@ export function createTresor(options: TresorOptions): CertificateProvider {
 
 function refOf(spec: ProviderSpec): SecretRef {
   if (spec.kind === "tresor") return spec.secretRef;
-  throw new MeshrootError("MR1011", `tresor can't serve a root of provider ${spec.kind}`, "use that provider");
+  throw new MeshrootError("MR1011", `tresor can't serve a root of provider ${spec.kind}`, "Use that provider.");
 }
 
 function authorityOf(secret: Secret, clock: Clock, organization: string): CertificateAuthority {
@@ -99,12 +100,20 @@ function textOf(secret: Secret, key: string): string {
   return bytes.toString("utf8");
 }
 
+function gone(ref: SecretRef): MeshrootError {
+  return new MeshrootError(
+    "MR2005",
+    `CA secret ${ref.namespace}/${ref.name} is gone`,
+    "Restore it from a backup. Without one, create another MeshRootCertificate and rotate to it; nothing was made in its place.",
+  );
+}
+
 function corrupt(secret: SecretRef, what: string, remedy?: string): MeshrootError {
   const name = `${secret.namespace}/${secret.name}`;
-  const advice = remedy ?? `restore ${CERTIFICATE_KEY} and ${PRIVATE_KEY_KEY} from a backup`;
+  const advice = remedy ?? `Restore ${CERTIFICATE_KEY} and ${PRIVATE_KEY_KEY} from a backup.`;
   return new MeshrootError(
     "MR3001",
     `CA secret ${name}: ${what}`,
-    `${advice}. Nothing was overwritten; remove the secret only if its root may be replaced by a new one`,
+    `${advice} Nothing was overwritten; remove the secret only if its root may be replaced by a new one.`,
   );
 }

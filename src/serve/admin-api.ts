@@ -53,7 +53,7 @@ export function adminApp(deps: AdminDeps): Hono {
       throw new MeshrootError(
         "MR5002",
         z.prettifyError(parsed.error),
-        "use a client of the same version as the server",
+        "Use a client of the same version as the server.",
       );
     return context.json(await deps.bootstrap(parsed.data));
   });
@@ -61,7 +61,7 @@ export function adminApp(deps: AdminDeps): Hono {
     const known = error instanceof MeshrootError;
     const answer: ErrorAnswer = known
       ? { code: error.code, message: error.message.slice(error.code.length + 1), hint: error.hint }
-      : { code: "MR5004", message: "internal error", hint: "see the server's log" };
+      : { code: "MR5004", message: "internal error", hint: "See the server's log." };
     return context.json(answer, known ? 400 : 500);
   });
   return app;

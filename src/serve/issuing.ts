@@ -94,7 +94,7 @@ export class Issuing {
         throw new MeshrootError(
           "MR5002",
           `${what} "${name}" is not a DNS label`,
-          "use lower-case letters, digits and dashes, at most 63, no dots",
+          "Use lower-case letters, digits and dashes, at most 63, no dots.",
         );
       }
     }

@@ -51,7 +51,7 @@ export async function offlineBootstrap(config: Config, request: BootstrapRequest
       throw new MeshrootError(
         "MR5004",
         `no mesh in ${config.dataDir} yet`,
-        "run `meshroot serve` once; its first start makes the first root",
+        "Run `meshroot serve` once; its first start makes the first root.",
       );
     }
     const tresor = createTresor({
@@ -62,7 +62,7 @@ export async function offlineBootstrap(config: Config, request: BootstrapRequest
     });
     const authorities = new Authorities({ providers: [tresor], clock: systemClock, log: QUIET });
     const { roots } = await rootFiles(dataDir.roots, config.namespace).list();
-    await authorities.load(roots, false);
+    await authorities.load(roots, { specs: new Map(Object.entries(document.authorities)), trust: document.trust });
     const credentials = await new Issuing(authorities, systemClock, config).bootstrap(request, document.trust);
     return { ...credentials, xdsPort: config.xdsPort, serverName: XDS_SERVER_NAMES[0] };
   } finally {

@@ -10,6 +10,7 @@ import { MeshSecrets } from "../controller/mesh-secrets.ts";
 import type { Clock } from "../controller/ports.ts";
 import { RotationController } from "../controller/rotation-controller.ts";
 import { type MeshStatus, meshStatus } from "../controller/status.ts";
+import { MeshrootError } from "../core/errors.ts";
 import { rootOf } from "../core/trust.ts";
 import { HealthServer } from "../ops/health.ts";
 import { closeHttp, httpApp, serveHttp } from "../ops/http.ts";
@@ -116,7 +117,8 @@ async function start(
     onIssued: (proxy) => source?.changed(proxy.uuid),
   });
   const secrets = new MeshSecrets({ controller, issuer, clock, log });
-  secrets.setServices((await readServices(dataDir.services)).services);
+  const read = await readServices(dataDir.services);
+  if (read.problems.length === 0) secrets.setServices(read.services);
   source = new SecretSource({ controller, secrets, clock, log });
 
   const own = new ServerCredentials({ issuing, secrets: secretStore, namespace: config.namespace, clock });
@@ -151,7 +153,10 @@ async function start(
     version,
     metrics,
     collect: () => collectMetrics(metrics, status(), xds.streams),
-    notReady: () => undefined,
+    notReady: () => {
+      const problem = controller.signingProblem;
+      return problem && `${problem.code} ${problem.message}. ${problem.hint}`;
+    },
   });
   const http = await serveHttp(app, { host: config.bind, port: config.httpPort }, "--http-port");
   cleanups.push(() => closeHttp(http.server));
@@ -176,18 +181,38 @@ async function start(
     for (const { source: file, problem } of list.problems)
       log.warn({ component: "store", file, code: problem.code, hint: problem.hint }, `${file}: ${problem.message}`);
     controller.setRoots(list);
-  });
+  }, whenUnreadable(log));
   cleanups.push(() => rootWatch.close());
-  const serviceWatch = await watchServices(dataDir.services, ({ services, problems }) => {
-    for (const problem of problems)
-      log.warn({ component: "store", code: problem.code, hint: problem.hint }, problem.message);
-    secrets.setServices(services);
-  });
+  const serviceWatch = await watchServices(
+    dataDir.services,
+    ({ services, problems }) => {
+      for (const problem of problems)
+        log.warn({ component: "store", code: problem.code, hint: problem.hint }, problem.message);
+      if (problems.length > 0) return;
+      secrets.setServices(services);
+      source?.changed();
+    },
+    whenUnreadable(log),
+  );
   cleanups.push(() => serviceWatch.close());
 
   const signer = rootOf(controller.trust, controller.trust.signer);
   log.debug({ component: "serve", dataDir: dataDir.path, xdsPort, signer: signer.name }, "serving");
   return { xdsPort, httpPort: http.port, healthPort, dataDir: dataDir.path, status, stop };
+}
+
+/** A folder or file that can't be read for now: what was read last stays in force, and the next poll tries again. */
+function whenUnreadable(log: Logger): { onError: (error: unknown) => void } {
+  let last = "";
+  return {
+    onError: (error) => {
+      const { message } = error as Error;
+      if (message === last) return;
+      last = message;
+      const known = error instanceof MeshrootError ? { code: error.code, hint: error.hint } : { err: error };
+      log.warn({ component: "store", ...known }, `${message}; what was read last stays in force`);
+    },
+  };
 }
 
 async function openAdmin(dataDir: string, deps: Parameters<typeof adminApp>[0]): Promise<Server> {

@@ -238,7 +238,7 @@ export class XdsStream<Identity> {
       () =>
         this.#fail(
           status.UNAVAILABLE,
-          new MeshrootError("MR2002", "the state could not be written", "see the server's log"),
+          new MeshrootError("MR2002", "the state could not be written", "See the server's log."),
         ),
     );
   }
@@ -247,5 +247,5 @@ export class XdsStream<Identity> {
 const VERDICT_EVENTS = { acked: "ack", nacked: "nack", unknown: "unknown", superseded: "superseded" } as const;
 
 function invalid(message: string): MeshrootError {
-  return new MeshrootError("MR4002", message, "see the xDS protocol");
+  return new MeshrootError("MR4002", message, "See the xDS protocol.");
 }

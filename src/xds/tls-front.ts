@@ -39,7 +39,7 @@ export class TlsFront {
       deps.refused({
         remote: remoteOf(socket),
         reason: `TLS handshake failed: ${error.message}`,
-        hint: "a client that does not trust this server has an old bundle in validation_context_sds",
+        hint: "A client that does not trust this server has an old bundle in validation_context_sds.",
       });
     });
     this.#server.on("secureConnection", (socket) => {
@@ -63,7 +63,7 @@ export class TlsFront {
             ? new MeshrootError(
                 "MR5003",
                 `xDS address ${host}:${port} is in use`,
-                "stop the other process, or choose another --xds-port",
+                "Stop the other process, or choose another --xds-port.",
               )
             : error,
         );
@@ -93,7 +93,7 @@ function judge(socket: TLSSocket, check: FrontDeps["check"]): { reason: string; 
   if (certificate === undefined) {
     return {
       reason: "the client sent no certificate",
-      hint: "give Envoy the files that `meshroot proxy bootstrap` wrote",
+      hint: "Give Envoy the files that `meshroot proxy bootstrap` wrote.",
     };
   }
   try {
@@ -103,10 +103,10 @@ function judge(socket: TLSSocket, check: FrontDeps["check"]): { reason: string; 
   }
   if (!socket.authorized) {
     const reason = `client certificate refused: ${String(socket.authorizationError)}`;
-    return { reason, hint: "write a new bootstrap for this proxy" };
+    return { reason, hint: "Write a new bootstrap for this proxy." };
   }
   if (socket.alpnProtocol !== "h2") {
-    return { reason: "the client does not speak HTTP/2 (ALPN h2)", hint: "set alpn_protocols: [h2] in its cluster" };
+    return { reason: "the client does not speak HTTP/2 (ALPN h2)", hint: "Set alpn_protocols: [h2] in its cluster." };
   }
   return undefined;
 }

@@ -1,0 +1,62 @@
+/** Roots that the mesh relies on and can't use now: what is wrong with each, as holds that people see. */
+
+import type { Problem } from "../core/errors.ts";
+import type { Hold } from "../core/holds.ts";
+import type { MeshRoot } from "../core/mesh-root.ts";
+import { rootOf, type TrustedRoot, type TrustInForce } from "../core/trust.ts";
+import type { Authorities } from "./authorities.ts";
+
+/**
+ * Every root that can be trusted, by name: those whose authority is loaded, and those in force. A root whose CA key is lost
+ * goes on to validate, because its certificate is on record; only signing needs the key.
+ */
+export function trustableRoots(authorities: Authorities, trust: TrustInForce): ReadonlyMap<string, TrustedRoot> {
+  const onRecord = Object.values(trust.roots).map((root) => [root.name, root] as const);
+  return new Map([...onRecord, ...authorities.trusted]);
+}
+
+/** What keeps the roles from being followed at all: a root in use that was edited, or that nobody knows yet. */
+export function unusableRoot(
+  authorities: Authorities,
+  trust: TrustInForce,
+  roots: readonly MeshRoot[],
+): Problem | undefined {
+  const trustable = trustableRoots(authorities, trust);
+  return roots
+    .filter((root) => root.role !== "inactive")
+    .flatMap((root) => authorities.problems.get(root.name) ?? [])
+    .find((problem) => problem.code === "MR1005" || !trustable.has(problem.root));
+}
+
+/** A hold for the signer when it can't sign, and for each other root in use whose authority could not be had. */
+export function availabilityHolds(
+  authorities: Authorities,
+  trust: TrustInForce,
+  roots: readonly MeshRoot[],
+  now: number,
+): Hold[] {
+  const signer = rootOf(trust, trust.signer);
+  const signing = authorities.signingProblem(signer, now);
+  const holds: Hold[] = [];
+  if (signing !== undefined) {
+    const consequence = "no leaf is issued or renewed, proxies keep theirs until it expires";
+    holds.push(hold("SignerMissing", signer.name, `sign with ${signer.name}`, signing, consequence));
+  }
+  for (const { name, role } of roots) {
+    const problem = authorities.problems.get(name);
+    if (problem === undefined || role === "inactive" || name === signer.name || problem.code === "MR1005") continue;
+    if (trustableRoots(authorities, trust).has(name))
+      holds.push(hold("RootNotAvailable", name, `use ${name}`, problem, "it validates on, but can't sign"));
+  }
+  return holds;
+}
+
+function hold(
+  reason: "SignerMissing" | "RootNotAvailable",
+  root: string,
+  wants: string,
+  { code, message, hint }: Problem,
+  consequence: string,
+): Hold {
+  return { gate: "roles", wants, root, reason, message: `${code} ${message}; ${consequence}. ${hint}`, waitingFor: [] };
+}
