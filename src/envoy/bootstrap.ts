@@ -237,10 +237,7 @@ function leafConfig(options: BootstrapOptions): Json {
   return { name, sds_config: xdsSource(options.variant, true) };
 }
 
-/**
- * Never STATIC: Envoy (V: 1.36.4, 1.40.0; its issue 15517) starts the secrets of such a cluster before its ADS stream exists
- * and ends with a segmentation fault. STRICT_DNS takes addresses too.
- */
+/** STRICT_DNS takes addresses too. Not STATIC, which makes the crash that `hasClustersFile` avoids certain (Envoy issue 15517). */
 function plainCluster(name: string, endpoint: Endpoint, options: BootstrapOptions): Record<string, Json> {
   return {
     name,
