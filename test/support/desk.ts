@@ -1,0 +1,140 @@
+/** A ledger on a desk: events in short words, plans on demand. For the tests of the E-rules. */
+
+import type { Content } from "../../src/core/content.ts";
+import { emptyLedger, type Ledger, type ProxyRow, record, type Slot } from "../../src/core/ledger.ts";
+import { type GateClock, type Plan, planRotation } from "../../src/core/rotation-plan.ts";
+import { type DesiredTrust, type TrustedRoot, type TrustInForce, withRoots } from "../../src/core/trust.ts";
+
+export const SETTLE_MS = 5_000;
+export const RECOVERY_MS = 45_000;
+export const BUNDLE = "ROOTCA";
+export const LEAF = "default";
+
+export function trustedRoot(name: string, trustDomain = "cluster.local"): TrustedRoot {
+  const form = { trustDomain, spiffe: false };
+  return { id: name, name, fingerprint: name, serial: name, form, certificatePem: name, notBefore: 0, notAfter: 1e15 };
+}
+
+export const bundle = (version: string, ...roots: string[]): Content => ({ kind: "bundle", version, roots });
+export const leaf = (version: string, root: string, notAfter = 1e12): Content => ({
+  kind: "leaf",
+  version,
+  root,
+  notAfter,
+});
+
+/** `signer` signs, all of `mesh` is trusted, on both ports. */
+export function inForce(signer: string, ...mesh: string[]): TrustInForce {
+  return withRoots(
+    { generation: 1, signer, mesh, xds: mesh, xdsServer: signer, roots: {} },
+    mesh.map((name) => trustedRoot(name)),
+  );
+}
+
+export class Desk {
+  ledger: Ledger;
+  now = 1_000_000;
+  trust: TrustInForce;
+  desired: DesiredTrust;
+  gates: GateClock = {};
+  recoveringSince: number | undefined;
+  absentPolicy: "until-leaf-expiry" | "wait" = "until-leaf-expiry";
+
+  constructor(trust: TrustInForce = inForce("a", "a"), ledger: Ledger = emptyLedger()) {
+    this.trust = trust;
+    this.ledger = ledger;
+    this.desired = { validators: Object.values(trust.roots), signers: Object.values(trust.roots) };
+  }
+
+  /** What the roles ask for: the first signs. */
+  want(signers: readonly string[], validators: readonly string[] = signers): void {
+    this.desired = {
+      signers: signers.map((name) => trustedRoot(name)),
+      validators: validators.map((name) => trustedRoot(name)),
+    };
+  }
+
+  /** A stream that asks for `names`. */
+  connect(proxy: string, stream: string, ...names: string[]): void {
+    const identity = {
+      uuid: proxy,
+      kind: "sidecar",
+      serviceAccount: proxy,
+      namespace: "shop",
+      trustDomain: "cluster.local",
+    } as const;
+    record(this.ledger, { type: "connected", proxy, identity, stream, consumer: "envoy", root: "a", at: this.now });
+    this.ask(proxy, stream, ...names);
+  }
+
+  ask(proxy: string, stream: string, ...names: string[]): void {
+    record(this.ledger, { type: "asked", proxy, stream, names: new Set(names), at: this.now });
+  }
+
+  /** Returns the number of the send. */
+  send(proxy: string, stream: string, content: Content, name = content.kind === "leaf" ? LEAF : BUNDLE): number {
+    return record(this.ledger, { type: "sent", proxy, stream, name, matchers: false, content, at: this.now });
+  }
+
+  ack(proxy: string, stream: string, seq: number, name = BUNDLE): void {
+    record(this.ledger, { type: "acked", proxy, stream, name, seq, at: this.now });
+  }
+
+  nack(proxy: string, stream: string, seq: number, name = BUNDLE): void {
+    record(this.ledger, { type: "nacked", proxy, stream, name, seq, message: "Envoy's words", at: this.now });
+  }
+
+  end(proxy: string, stream: string): void {
+    record(this.ledger, { type: "ended", proxy, stream, at: this.now });
+  }
+
+  tick(ms: number): void {
+    this.now += ms;
+    record(this.ledger, { type: "tick", at: this.now });
+  }
+
+  /** A proxy that has been given and has acknowledged these. */
+  running(proxy: string, ...contents: Content[]): void {
+    const names = contents.map((content) => (content.kind === "leaf" ? LEAF : BUNDLE));
+    this.connect(proxy, `${proxy}-1`, ...names);
+    for (const [index, content] of contents.entries())
+      this.ack(proxy, `${proxy}-1`, this.send(proxy, `${proxy}-1`, content), names[index]);
+  }
+
+  row(proxy: string): ProxyRow {
+    const row = this.ledger.proxies.get(proxy);
+    if (row === undefined) throw new Error(`no proxy ${proxy}`);
+    return row;
+  }
+
+  slot(proxy: string, name = BUNDLE): Slot {
+    const slot = this.row(proxy).slots.get(`envoy|${name}`);
+    if (slot === undefined) throw new Error(`no slot ${name}`);
+    return slot;
+  }
+
+  /** Plans now; a change is put in force. */
+  plan(): Plan {
+    const plan = planRotation({
+      trust: this.trust,
+      desired: this.desired,
+      ledger: this.ledger,
+      now: this.now,
+      gates: this.gates,
+      recoveringSince: this.recoveringSince,
+      settings: { settleMs: SETTLE_MS, recoveryMs: RECOVERY_MS, absentPolicy: this.absentPolicy },
+    });
+    this.gates = plan.gates;
+    this.trust = plan.trust;
+    return plan;
+  }
+
+  /** Plans, lets the gates settle, plans again: what changed, or why nothing did. */
+  settle(): string {
+    const first = this.plan();
+    if (first.change !== undefined) return `${first.change.kind} ${first.change.root}`;
+    this.now += SETTLE_MS;
+    const { change, holds } = this.plan();
+    return change === undefined ? (holds[0]?.reason ?? "nothing to do") : `${change.kind} ${change.root}`;
+  }
+}
