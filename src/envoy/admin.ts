@@ -121,7 +121,7 @@ type ListenersAnswer = {
   }[];
 };
 
-export function parseListeners(text: string): Map<string, string> {
+function parseListeners(text: string): Map<string, string> {
   const answer = JSON.parse(text) as ListenersAnswer;
   const listeners = new Map<string, string>();
   for (const { name, local_address } of answer.listener_statuses ?? []) {

@@ -9,7 +9,7 @@ import { MeshrootError } from "../core/errors.ts";
 
 /** The versions that the rules in evidence.md were measured on; the first is the default. */
 export const ENVOY_VERSIONS = ["1.40.0", "1.36.4"] as const;
-export const DEFAULT_ENVOY_VERSION = ENVOY_VERSIONS[0];
+const DEFAULT_ENVOY_VERSION = ENVOY_VERSIONS[0];
 
 export type EnvoyBinary = {
   /** Of the real executable, so that its process id and signals are Envoy's own. */

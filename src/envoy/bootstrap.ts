@@ -64,10 +64,10 @@ export type BootstrapOptions = {
 };
 
 const DEFAULT_CONNECT_TIMEOUT_MS = 1_000;
-export const TLS_SDS_FILE = "tls_sds.yaml";
-export const VALIDATION_CONTEXT_SDS_FILE = "validation_context_sds.yaml";
-export const BOOTSTRAP_FILE = "bootstrap.yaml";
-export const CLUSTERS_FILE = "clusters.yaml";
+const TLS_SDS_FILE = "tls_sds.yaml";
+const VALIDATION_CONTEXT_SDS_FILE = "validation_context_sds.yaml";
+const BOOTSTRAP_FILE = "bootstrap.yaml";
+const CLUSTERS_FILE = "clusters.yaml";
 
 /** The files of a proxy, by name; all belong in `configDir`. */
 export function renderProxyFiles(options: BootstrapOptions): Readonly<Record<string, string>> {
@@ -84,18 +84,18 @@ export function renderBootstrap(options: BootstrapOptions): string {
 }
 
 /** What `clusters.yaml` holds in the aggregated variants: the clusters of `outbound` (see `hasClustersFile`). */
-export function renderClusters(options: BootstrapOptions): string {
+function renderClusters(options: BootstrapOptions): string {
   const clusters = outboundClusters(options);
   return stringify(clustersFile(clusters), { aliasDuplicateObjects: false, lineWidth: 0 });
 }
 
 /** OSM's file-based SDS resource `tls_sds`: the certificate and key that open the xDS port. */
-export function renderTlsSds(certDir: string): string {
+function renderTlsSds(certDir: string): string {
   return stringify(tlsCertificateFile("tls_sds", certDir), { lineWidth: 0 });
 }
 
 /** OSM's file-based SDS resource `validation_context_sds`: the roots that the xDS server may chain to. */
-export function renderValidationContextSds(certDir: string): string {
+function renderValidationContextSds(certDir: string): string {
   return stringify(validationContextFile("validation_context_sds", certDir), { lineWidth: 0 });
 }
 

@@ -66,7 +66,6 @@ export async function startEnvoy(options: StartEnvoyOptions): Promise<EnvoyProce
   const { child, logTail } = spawnLogged(options, args);
   const end = watchEnd(child);
   if (options.killOnExit !== false) killWithParent(child);
-  void end.exited.then(() => rm(scratch, { recursive: true, force: true }));
 
   const kill = async () => {
     child.kill("SIGKILL");
@@ -85,10 +84,12 @@ export async function startEnvoy(options: StartEnvoyOptions): Promise<EnvoyProce
     const why = end.reason() ?? (Date.now() > deadline ? "its admin interface does not answer" : undefined);
     if (why !== undefined) {
       await kill();
+      await rm(scratch, { recursive: true, force: true });
       throw didNotStart(options, why, logTail());
     }
     const adminAddress = await answeringAdmin(addressPath);
     if (adminAddress !== undefined && child.pid !== undefined) {
+      await rm(scratch, { recursive: true, force: true });
       return {
         name: options.name,
         pid: child.pid,
