@@ -62,7 +62,7 @@ export type E2eMesh = {
   /** Starts load between all started proxies that have none yet. */
   startLoad(): void;
   load(): Load;
-  /** Ends the load and asserts that there was some, for every pair, and that no request failed. */
+  /** Ends the load and asserts that there was some, for every pair, that no request failed, and that no generation went back. */
   endLoad(): Promise<Load>;
   /** Waits until every mesh context of every proxy has loaded exactly these roots, and a leaf under `leafRoot`. */
   untilLoaded(trusted: readonly string[], leafRoot: string): Promise<void>;
@@ -84,6 +84,7 @@ export async function startMesh(t: TestContext, setup: MeshSetup): Promise<E2eMe
   const dir = await mkdtemp(join(tmpdir(), "meshroot-e2e-"));
   const dataDir = join(dir, "data");
   const loads: Traffic[] = [];
+  const generations: number[] = [];
   const cleanups: (() => Promise<unknown>)[] = [() => rm(dir, { recursive: true, force: true })];
   t.after(async () => {
     for (const cleanup of cleanups.reverse()) await cleanup();
@@ -111,6 +112,7 @@ export async function startMesh(t: TestContext, setup: MeshSetup): Promise<E2eMe
   const status = async () => {
     const found = await serverStatus(dataDir);
     if (found === undefined) throw new Error("no server runs");
+    generations.push(found.generation);
     return found;
   };
   const known = new Map<string, X509Certificate>();
@@ -188,6 +190,7 @@ export async function startMesh(t: TestContext, setup: MeshSetup): Promise<E2eMe
         assert.ok(requests > 0, `no request from ${from} to ${to}`);
       const total = load();
       assert.ok(total.requests > 0, "there was no traffic");
+      assert.deepEqual(generations, generations.toSorted(byNumber), "generations only rise, over restarts too (E1)");
       assert.deepEqual(total.list, [], `${total.failures} of ${total.requests} requests failed`);
       return total;
     },
@@ -217,6 +220,10 @@ async function hasLoaded(
     // An older Envoy lists the first root of a bundle alone, which is proof of one root and of no more.
     listsWholeBundle(version) ? [...found].sort().join() === wanted : trusted.includes(found[0] ?? "");
   return contexts.length > 1 && contexts.every((one) => matches(one.trusted) && one.leafRoot === leafRoot);
+}
+
+function byNumber(a: number, b: number): number {
+  return a - b;
 }
 
 export function proxyOf(mesh: DemoMesh, name: string): MeshProxy {
