@@ -23,7 +23,7 @@ function legalEdit(world: World, a: number): void {
       if (role === root.role || checkUpdate(roots, root, after, NAMESPACE)) continue;
       edits.push(() => world.setRoots(roots.map((other) => (other === root ? after : other))));
     }
-    if (checkDelete(roots, root, NAMESPACE) === undefined && !stillSigns(world, root))
+    if (checkDelete(roots, root, NAMESPACE) === undefined)
       edits.push(() => world.setRoots(roots.filter((other) => other !== root)));
   }
   if (roots.length < 4) {
@@ -32,14 +32,6 @@ function legalEdit(world: World, a: number): void {
       edits.push(() => world.addRoot("passive"));
   }
   pick(edits, a)?.();
-}
-
-/** Not generated: a signer whose MRC is deleted; a restarted server can't load its key, and new leaves wait for ever. */
-function stillSigns(world: World, root: MeshRoot): boolean {
-  const trust = world.memory.trust;
-  // A write under way may put another signer in force.
-  if (world.state.pending > 0) return true;
-  return trust?.roots[trust.signer]?.name === root.name;
 }
 
 const PROBE = { kind: "tresor", secretRef: { name: "probe", namespace: NAMESPACE } } as const;
@@ -52,7 +44,7 @@ export function forward(world: World): void {
     world.setRoots(world.roots.map((other) => (other === root ? { ...root, role } : other)));
   if (older === undefined) return;
   if (newer === undefined) {
-    const gone = world.roots.find((root) => root.role === "inactive" && !stillSigns(world, root));
+    const gone = world.roots.find((root) => root.role === "inactive");
     if (gone !== undefined) world.setRoots(world.roots.filter((root) => root !== gone));
     else world.addRoot("passive");
   } else if (older.role === "active" && newer.role === "passive") become(newer, "active");
