@@ -1,6 +1,6 @@
 /**
  * Runs the transcripts of test/scenarios: operators' words in, what they would see out, with the real controller and
- * simulated proxies in between. Each command prints the lines of the status that it changed.
+ * simulated proxies in between. A block prints the lines of the status that it changed; `show-wire` adds the messages.
  */
 
 import { syncState } from "../../src/core/ledger-queries.ts";
@@ -45,13 +45,17 @@ export async function playTranscript(blocks: readonly Block[]): Promise<Block[]>
   try {
     const played: Block[] = [];
     let before = new Map<string, string>();
+    const wire: string[] = [];
     for (const block of blocks) {
+      wire.length = 0;
+      const shows = block.commands.includes("show-wire");
+      world.trace = shows ? (line) => void (line.startsWith("TRUST") || wire.push(line)) : undefined;
       for (const command of block.commands) await obey(world, command.split(/\s+/));
       const now = status(world);
       const changed = [...now].filter(([key, line]) => before.get(key) !== line).map(([, line]) => line);
       const gone = [...before.keys()].filter((key) => !now.has(key)).map((key) => `${key}: gone`);
       before = now;
-      played.push({ ...block, output: [...changed, ...gone].join("\n") || "nothing changes" });
+      played.push({ ...block, output: [...wire, ...changed, ...gone].join("\n") || "nothing changes" });
     }
     return played;
   } finally {
@@ -85,6 +89,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   forget: (world, [name, ...reason]) => operator(world, "forget", name, reason),
   assume: (world, [name, ...reason]) => operator(world, "assume", name, reason),
   retry: (world, [name, ...reason]) => operator(world, "retry", name, reason),
+  "show-wire": () => undefined,
   crash: (world) => world.crash(0),
   start: (world) => world.startServer(),
   "hold-disk": (world) => world.state.hold(),
@@ -170,8 +175,10 @@ function status(world: World): Map<string, string> {
       "server",
       `generation ${trust.generation}  signer ${name(trust.signer)}  trusted ${trust.mesh.map(name).join(",")}`,
     );
-    for (const hold of holds.filter(({ gate }) => gate !== "bootstrap" && gate !== "xdsControlPlane"))
-      lines.set(`hold ${hold.wants}`, `hold ${hold.wants}: ${hold.message}`);
+    for (const hold of holds.filter(({ gate }) => gate !== "bootstrap" && gate !== "xdsControlPlane")) {
+      const details = hold.waitingFor.map(({ identity, detail }) => `\n  ${identity}: ${detail}`);
+      lines.set(`hold ${hold.wants}`, `hold ${hold.wants}: ${hold.message}${details.join("")}`);
+    }
   }
   for (const proxy of world.proxies) {
     const { uuid, serviceAccount } = proxy.identity;

@@ -11,10 +11,11 @@ import {
 } from "../../../src/xds/client-wire.ts";
 import { SECRET_TYPE_URL } from "../../../src/xds/secret-codec.ts";
 import type { XdsStream } from "../../../src/xds/stream.ts";
-import { decodeDeltaRequest, decodeSotwRequest } from "../../../src/xds/wire.ts";
 
 export type Variant = "sotw" | "delta";
 type Message = Buffer | "fin";
+/** `words`: for a person to read. */
+type Request = { readonly bytes: Buffer; readonly words: () => string } | "fin";
 
 /** The server's end of the stream, in the part of grpc-js's interface that the server uses. */
 class Call extends EventEmitter {
@@ -39,7 +40,7 @@ export class Link {
   readonly ads: boolean;
   readonly proxy: number;
   readonly call = new Call();
-  readonly toServer: Message[] = [];
+  readonly toServer: Request[] = [];
   stream: XdsStream<unknown> | undefined;
   /** Only an explicit step moves its messages; `answers`: only the client's. */
   slow: "no" | "answers" | "both" = "no";
@@ -81,7 +82,9 @@ export class Link {
     this.#begun = true;
     this.names = [...this.names, ...names];
     const node = first ? { node: { id: "claimed", userAgentName: "envoy" } } : {};
+    const has = this.variant === "sotw" ? this.#version : [...initialVersions.values()].join(",");
     this.#send(
+      () => `asks for ${names.join(",")}${first && has !== "" ? `, has ${has}` : ""}`,
       this.variant === "sotw"
         ? encodeSotwRequest({
             ...node,
@@ -102,6 +105,7 @@ export class Link {
   unask(name: string): void {
     this.names = this.names.filter((other) => other !== name);
     this.#send(
+      () => `no longer asks for ${name}`,
       this.variant === "sotw"
         ? encodeSotwRequest({
             typeUrl: SECRET_TYPE_URL,
@@ -118,6 +122,7 @@ export class Link {
     if (error === undefined) this.#version = response.version;
     const detail = error === undefined ? {} : { errorDetail: { code: 13, message: error } };
     this.#send(
+      () => (error === undefined ? `ACK ${response.nonce}` : `NACK ${response.nonce}: ${error}`),
       this.variant === "sotw"
         ? encodeSotwRequest({
             typeUrl: SECRET_TYPE_URL,
@@ -130,27 +135,11 @@ export class Link {
     );
   }
 
-  get label(): string {
-    return `proxy ${this.proxy} ${this.ads ? "ads " : ""}${this.variant} ${this.names.join()}`;
-  }
-
-  /** A request in words. */
-  show(message: Message): string {
-    if (message === "fin") return "end";
-    if (this.variant === "delta") {
-      const request = decodeDeltaRequest(message);
-      const initial = [...request.initialResourceVersions].join(" ");
-      return `+[${request.subscribe}] nonce "${request.responseNonce}" has ${initial} ${request.errorDetail?.message ?? ""}`;
-    }
-    const request = decodeSotwRequest(message);
-    return `[${request.resourceNames}] nonce "${request.responseNonce}" version "${request.versionInfo}" ${request.errorDetail?.message ?? ""}`;
-  }
-
   decode(bytes: Buffer): ReceivedResponse {
     return this.variant === "sotw" ? decodeSotwResponse(bytes) : decodeDeltaResponse(bytes);
   }
 
-  #send(bytes: Buffer): void {
-    if (!this.clientGone) this.toServer.push(bytes);
+  #send(words: () => string, bytes: Buffer): void {
+    if (!this.clientGone) this.toServer.push({ bytes, words });
   }
 }

@@ -3,6 +3,8 @@
 import { setImmediate as realTurn } from "node:timers/promises";
 import type { ProxyIdentity } from "../../../src/core/identity.ts";
 import { isInUse, type MeshRoot, type Role } from "../../../src/core/mesh-root.ts";
+import type { ReceivedResponse } from "../../../src/xds/client-wire.ts";
+import { decodeSecret } from "../../../src/xds/secret-codec.ts";
 import { root as meshRoot } from "../roots.ts";
 import { checkMoment, checkNames, checkRefused, type Memory, newMemory } from "./checks.ts";
 import { type ContextShape, SimulatedEnvoy } from "./envoy.ts";
@@ -219,18 +221,22 @@ export class World {
     if (message === undefined) return false;
     const { server } = this;
     const proxy = this.proxies[link.proxy];
-    this.trace?.(`${link.label} -> server: ${link.show(message)}`);
+    this.trace?.(`${this.#label(link)} -> ${message === "fin" ? "end" : message.words()}`);
     if (message === "fin" || server === undefined || proxy === undefined) {
       this.#closeAtServer(link);
     } else {
       if (link.stream === undefined && !this.#authenticate(server, proxy)) this.#closeAtServer(link);
       else {
         if (link.stream === undefined) server.accept(link, proxy.identity, proxy.credential);
-        link.call.emit("data", message);
+        link.call.emit("data", message.bytes);
       }
     }
     await this.settle("a request");
     return true;
+  }
+
+  #label(link: Link): string {
+    return this.proxies[link.proxy]?.identity.serviceAccount ?? "?";
   }
 
   /** C5: the root of a credential leaves the port only when no proxy that counts needs it. A stale one gets a new file. */
@@ -255,7 +261,7 @@ export class World {
       return true;
     }
     const response = link.decode(message);
-    this.trace?.(`${link.label} <- server: ${response.nonce} ${response.version} ${response.removed.join()}`);
+    this.trace?.(`${this.#label(link)} <- ${showResponse(response, link)}`);
     let error: string | undefined;
     for (const resource of response.resources) {
       const version = link.variant === "delta" ? resource.version : response.version;
@@ -308,4 +314,19 @@ export class World {
     this.server?.fireTimers();
     await this.pump();
   }
+}
+
+function showResponse(response: ReceivedResponse, link: Link): string {
+  const resources = response.resources.map(({ any, name, version }) => {
+    const secret = decodeSecret(any);
+    const pem =
+      secret.kind === "tlsCertificate"
+        ? secret.chainPem
+        : secret.kind === "validationContext"
+          ? secret.trustedCaPem
+          : "";
+    const bytes = pem.startsWith("meshroot ") ? "unique" : "plain";
+    return `${name || secret.name} ${link.variant === "delta" ? version : response.version} in ${bytes} bytes`;
+  });
+  return `${response.nonce}: ${[...resources, ...response.removed.map((name) => `${name} removed`)].join(", ")}`;
 }
