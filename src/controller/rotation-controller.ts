@@ -3,7 +3,7 @@
  * class gives them the time, makes them durable, and tells the streams.
  */
 
-import { MeshrootError, type Problem } from "../core/errors.ts";
+import { MeshrootError, type Problem, raise } from "../core/errors.ts";
 import type { GateSettings } from "../core/gates.ts";
 import type { Hold, HoldReason } from "../core/holds.ts";
 import { type Ledger, type LedgerEvent, record } from "../core/ledger.ts";
@@ -66,7 +66,7 @@ export class RotationController {
 
   /**
    * Reads back what is durable, or puts the first trust in force. Throws MR1007 when a new mesh has no active root, and
-   * what its provider throws when that root's authority can't be had; a mesh that has run before starts whatever became
+   * what its provider throws when that root's authority can't be had, and MR3002 or MR3003 when it can't sign; a mesh that has run before starts whatever became
    * of its roots, and says what is wrong.
    */
   static async start(deps: ControllerDeps, roots: RootListing): Promise<RotationController> {
@@ -76,12 +76,13 @@ export class RotationController {
     await deps.authorities.load(roots.roots, stored && { specs, trust: stored.trust });
     if (stored !== undefined) return new RotationController(deps, ledger, stored.trust, specs, roots, true).#begin();
     const trust = initialTrust(desiredTrust(roots.roots, deps.authorities.trusted));
-    const problem = checkSet(roots.roots, deps.settings.namespace) ?? roots.problems[0]?.problem;
+    const problem = firstUnreadable(roots) ?? checkSet(roots.roots, deps.settings.namespace);
     if (problem !== undefined || trust === undefined) {
       throw problem === undefined
         ? new MeshrootError("MR1007", "no active root can sign", "Give one MeshRootCertificate the role active.")
         : MeshrootError.from(problem);
     }
+    raise(deps.authorities.signingProblem(rootOf(trust, trust.signer), deps.clock.now()));
     const controller = new RotationController(deps, ledger, trust, specs, roots, false);
     controller.#rememberSpecs();
     await saveTrust(deps.state, trust, controller.#specs);
@@ -235,10 +236,10 @@ export class RotationController {
     // An incumbent that can't sign stays where no other active root can: moving to none is no way out.
     const signers = able.length > 0 ? able : desired.signers.filter((root) => root.id === this.#trust.signer);
     this.#problem =
+      this.#unreadableRoot() ??
       checkSet(roots, settings.namespace) ??
       authorities.changedUnderneath(roots, this.#specs) ??
-      unusableRoot(authorities, this.#trust, roots) ??
-      this.#unreadableRoot();
+      unusableRoot(authorities, this.#trust, roots);
     return planRotation({
       trust: this.#trust,
       desired: { ...desired, signers },
@@ -254,10 +255,10 @@ export class RotationController {
 
   /** A manifest that can't be read must not look like a deletion: its root is missing, and nobody said so. */
   #unreadableRoot(): Problem | undefined {
-    const { roots, problems } = this.#roots;
+    const { roots } = this.#roots;
     const present = new Set(roots.map((root) => root.name));
     const isMissing = [...this.#specs.keys()].some((name) => !present.has(name));
-    return isMissing || roots.length === 0 ? problems[0]?.problem : undefined;
+    return isMissing || roots.length === 0 ? firstUnreadable(this.#roots) : undefined;
   }
 
   /** Its manifest is gone while it still signs: its key is kept, and found again after a restart. */
@@ -332,6 +333,10 @@ export class RotationController {
     const at = Math.min(wakeAt(plan, now) ?? now + TICK_MS, now + TICK_MS);
     this.#cancelWake = this.#deps.clock.after(Math.max(1, at - now), () => this.replan());
   }
+}
+
+function firstUnreadable({ problems: [first] }: RootListing): Problem | undefined {
+  return first && { ...first.problem, message: `${first.source}: ${first.problem.message}` };
 }
 
 /** Holds that somebody has to do something about. */

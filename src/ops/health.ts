@@ -1,6 +1,6 @@
 /** grpc.health.v1 (Check, Watch, List) on a plaintext port of its own: Kubernetes' gRPC probes speak no TLS. */
 
-import { Server, ServerCredentials } from "@grpc/grpc-js";
+import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from "@grpc/grpc-js";
 import { HealthImplementation } from "grpc-health-check";
 import { MeshrootError } from "../core/errors.ts";
 
@@ -9,6 +9,9 @@ export const HEALTH_SERVICES = [
   "envoy.service.secret.v3.SecretDiscoveryService",
   "envoy.service.discovery.v3.AggregatedDiscoveryService",
 ] as const;
+
+// It would print lines of its own beside the errors that it hands over, which are reported in our form.
+if (process.env.GRPC_VERBOSITY === undefined) setLogVerbosity(logVerbosity.NONE);
 
 export class HealthServer {
   readonly #health = new HealthImplementation(

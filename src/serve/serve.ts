@@ -48,13 +48,18 @@ export const systemClock: Clock = {
 };
 
 /** Starts everything, or throws one MeshrootError and leaves nothing running. */
-export async function serve(config: Config, log: Logger, version: string): Promise<RunningServer> {
+export async function serve(
+  config: Config,
+  log: Logger,
+  version: string,
+  clock: Clock = systemClock,
+): Promise<RunningServer> {
   const cleanups: (() => unknown)[] = [];
   const stop = async () => {
     for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
   };
   try {
-    return await start(config, log, version, cleanups, stop);
+    return await start(config, log, version, clock, cleanups, stop);
   } catch (error) {
     await stop();
     throw error;
@@ -65,10 +70,10 @@ async function start(
   config: Config,
   log: Logger,
   version: string,
+  clock: Clock,
   cleanups: (() => unknown)[],
   stop: () => Promise<void>,
 ): Promise<RunningServer> {
-  const clock = systemClock;
   const dataDir = await openDataDir(config.dataDir, { lock: true });
   cleanups.push(() => dataDir.close());
   const secretStore = secretFiles(dataDir.secrets);
@@ -124,7 +129,7 @@ async function start(
   const own = new ServerCredentials({ issuing, secrets: secretStore, namespace: config.namespace, clock });
   const nodes = new Map<string, string>();
   const xds = new XdsServer<ClientIdentity>({
-    credentials: (await own.for(controller.trust)).credentials,
+    credentials: await firstCredentials(controller, own),
     identify: (certificate) => identifyClient(certificate, controller.trust, clock.now()),
     sources: [source],
     refused: (fields) => {
@@ -203,15 +208,20 @@ async function start(
 
 /** A folder or file that can't be read for now: what was read last stays in force, and the next poll tries again. */
 function whenUnreadable(log: Logger): { onError: (error: unknown) => void } {
+  const complain = complainer(log.warn.bind(log), "store");
+  return { onError: (error) => complain(error, (message) => `${message}; what was read last stays in force`) };
+}
+
+/** Says a fault that comes back with every attempt once, and again when it was another one in between. */
+function complainer(write: (fields: object, message: string) => void, component: string) {
   let last = "";
-  return {
-    onError: (error) => {
-      const { message } = error as Error;
-      if (message === last) return;
-      last = message;
-      const known = error instanceof MeshrootError ? { code: error.code, hint: error.hint } : { err: error };
-      log.warn({ component: "store", ...known }, `${message}; what was read last stays in force`);
-    },
+  return (error: unknown, sentence: (message: string) => string) => {
+    const message = error === undefined ? "" : (error as Error).message;
+    if (message === last) return;
+    last = message;
+    if (message === "") return;
+    const fields = error instanceof MeshrootError ? { code: error.code, hint: error.hint } : { err: error };
+    write({ component, ...fields }, sentence(message));
   };
 }
 
@@ -223,6 +233,19 @@ async function openAdmin(dataDir: string, deps: Parameters<typeof adminApp>[0]):
   return server;
 }
 
+/**
+ * A mesh that has run before starts even if its root can't sign for us any more, because the way out is a rotation to another
+ * root, and only a running server makes it; `keepCredentials` goes on trying, and says what is wrong.
+ */
+async function firstCredentials(controller: RotationController, own: ServerCredentials) {
+  try {
+    return (await own.for(controller.trust)).credentials;
+  } catch (error) {
+    if (controller.recoveringSince === undefined || !(error instanceof MeshrootError)) throw error;
+    return undefined;
+  }
+}
+
 /** Our own certificate and the client CA follow the trust in force. */
 function keepCredentials(
   controller: RotationController,
@@ -230,6 +253,7 @@ function keepCredentials(
   xds: XdsServer<ClientIdentity>,
   log: Logger,
 ): void {
+  const complain = complainer(log.error.bind(log), "xds");
   let installed = "";
   let busy = false;
   controller.subscribe(() => {
@@ -241,10 +265,9 @@ function keepCredentials(
         const next = JSON.stringify(credentials);
         if (next !== installed) xds.setCredentials(credentials);
         installed = next;
-        if (problem !== undefined)
-          log.warn({ component: "xds", err: problem }, "our own xDS certificate could not be renewed yet");
+        complain(problem, (message) => `our own xDS certificate could not be renewed yet: ${message}`);
       })
-      .catch((error) => log.error({ component: "xds", err: error }, "our own xDS certificate could not be made"))
+      .catch((error: unknown) => complain(error, (message) => `xDS has no certificate of its own: ${message}`))
       .finally(() => {
         busy = false;
       });

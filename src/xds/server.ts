@@ -11,7 +11,7 @@ import { type FrontCredentials, type FrontDeps, TlsFront } from "./tls-front.ts"
 type Call = ServerDuplexStream<Buffer, Buffer>;
 
 export type XdsServerDeps<Identity> = {
-  readonly credentials: FrontCredentials;
+  readonly credentials: FrontDeps["credentials"];
   /** Identity of the client behind this certificate (DER); throws MR4001. Asked at every handshake and every stream. */
   readonly identify: (certificate: Buffer) => Identity;
   readonly sources: readonly ResourceSource<Identity>[];

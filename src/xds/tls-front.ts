@@ -16,7 +16,8 @@ export type FrontCredentials = {
 };
 
 export type FrontDeps = {
-  readonly credentials: FrontCredentials;
+  /** Undefined: none can be had yet, so that every handshake fails until `setCredentials`. */
+  readonly credentials: FrontCredentials | undefined;
   /** Takes over an accepted socket. */
   readonly accept: (socket: TLSSocket) => void;
   /** Throws MR4001 to refuse this client certificate. */
@@ -27,9 +28,11 @@ export type FrontDeps = {
 export class TlsFront {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  #hasCredentials: boolean;
 
   constructor(deps: FrontDeps) {
     // rejectUnauthorized is off because Node would then drop a client without a word, neither to it nor to us.
+    this.#hasCredentials = deps.credentials !== undefined;
     this.#server = createServer({ ...options(deps.credentials), requestCert: true, rejectUnauthorized: false });
     this.#server.on("connection", (socket: Socket) => {
       this.#sockets.add(socket);
@@ -39,7 +42,9 @@ export class TlsFront {
       deps.refused({
         remote: remoteOf(socket),
         reason: `TLS handshake failed: ${error.message}`,
-        hint: "A client that does not trust this server has an old bundle in validation_context_sds.",
+        hint: this.#hasCredentials
+          ? "A client that does not trust this server has an old bundle in validation_context_sds."
+          : "This server has no certificate to show yet: see /health/ready.",
       });
     });
     this.#server.on("secureConnection", (socket) => {
@@ -78,6 +83,7 @@ export class TlsFront {
   /** New handshakes use these; connections that stand go on. */
   setCredentials(credentials: FrontCredentials): void {
     this.#server.setSecureContext(options(credentials));
+    this.#hasCredentials = true;
   }
 
   /** Closes the port and every connection. */
@@ -115,12 +121,14 @@ function judge(socket: TLSSocket, check: FrontDeps["check"]): { reason: string; 
  * No tickets, and a session id context that changes with the trusted roots: a resumed session would skip the check of the
  * client's certificate against the roots in force (F25).
  */
-function options(credentials: FrontCredentials) {
-  const context = createHash("sha256").update(credentials.clientCaPem).digest("hex").slice(0, 32);
+function options(credentials: FrontCredentials | undefined) {
+  const { certificatePem: cert, privateKeyPem: key, clientCaPem: ca } = credentials ?? {};
+  const context = createHash("sha256")
+    .update(ca ?? "")
+    .digest("hex")
+    .slice(0, 32);
   return {
-    cert: credentials.certificatePem,
-    key: credentials.privateKeyPem,
-    ca: credentials.clientCaPem,
+    ...(credentials === undefined ? {} : { cert, key, ca }),
     ALPNProtocols: ["h2"],
     minVersion: "TLSv1.2",
     secureOptions: constants.SSL_OP_NO_TICKET,

@@ -6,10 +6,13 @@ import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { requestBootstrap } from "../../src/cli/admin-client.ts";
 import { type Config, loadConfig } from "../../src/config.ts";
+import type { Clock } from "../../src/controller/ports.ts";
+import type { MeshRoot } from "../../src/core/mesh-root.ts";
 import { createLog } from "../../src/ops/log.ts";
 import type { BootstrapAnswer } from "../../src/serve/admin-api.ts";
-import { type RunningServer, serve } from "../../src/serve/serve.ts";
+import { type RunningServer, serve, systemClock } from "../../src/serve/serve.ts";
 import { type RootFiles, rootFiles } from "../../src/stores/files/root-files.ts";
+import { root } from "./roots.ts";
 import { type ClientTls, type XdsTestClient, xdsClient } from "./xds-client.ts";
 
 export const FIRST = "osm-mesh-root-certificate";
@@ -22,6 +25,8 @@ export type TestServer = {
   readonly roots: RootFiles;
   /** Replaced by `start`. */
   readonly running: RunningServer;
+  /** Puts the server's clock forward (ms), or back: wall clock only, timers run as they do. TLS itself takes no part. */
+  shiftClock(ms: number): void;
   /** Since the first start. */
   readonly log: readonly LogLine[];
   start(): Promise<RunningServer>;
@@ -31,6 +36,8 @@ export type TestServer = {
   client(tls: BootstrapAnswer | ClientTls, port?: number): XdsTestClient;
   /** A root that the old one will be rotated to, beginning as passive. */
   createRoot(name: string, more?: { readonly trustDomain?: string }): Promise<void>;
+  /** Resolves when the server has planned again, once with all that happened before. */
+  replanned(): Promise<void>;
   setRole(name: string, role: "active" | "passive" | "inactive"): Promise<void>;
   removeRoot(name: string): Promise<void>;
   /** The first log line whose message matches; waits for it. */
@@ -54,12 +61,14 @@ const QUICK = {
 /** Not started yet: for tests that prepare the data directory, or expect the start to fail. */
 export async function prepareServer(t: TestContext, flags: ServerFlags = {}): Promise<TestServer> {
   const parent = await mkdtemp(join(tmpdir(), "meshroot-test-"));
-  const dataDir = join(parent, "data");
+  const dataDir = typeof flags.dataDir === "string" ? flags.dataDir : join(parent, "data");
   const config = loadConfig({ ...QUICK, dataDir, ...flags }, {});
   const lines: LogLine[] = [];
   const write = (text: string) => void lines.push(JSON.parse(text) as LogLine);
   const log = createLog({ level: "debug", format: "json", destination: { write } });
   const roots = rootFiles(join(dataDir, "roots"), NAMESPACE);
+  let shiftMs = 0;
+  const clock: Clock = { ...systemClock, now: () => Date.now() + shiftMs };
   let running: RunningServer | undefined;
   const clients: XdsTestClient[] = [];
   // One hook, because their order matters: node:test runs hooks in the order in which they were registered.
@@ -69,7 +78,7 @@ export async function prepareServer(t: TestContext, flags: ServerFlags = {}): Pr
     await rm(parent, { recursive: true, force: true });
   });
 
-  const root = async (name: string) => {
+  const existing = async (name: string) => {
     const found = (await roots.list()).roots.find((one) => one.name === name);
     if (found === undefined) throw new Error(`no root ${name}`);
     return found;
@@ -86,8 +95,11 @@ export async function prepareServer(t: TestContext, flags: ServerFlags = {}): Pr
     get running() {
       return started();
     },
+    shiftClock(ms) {
+      shiftMs += ms;
+    },
     async start() {
-      running = await serve(config, log, "1.2.3-test");
+      running = await serve(config, log, "1.2.3-test", clock);
       return running;
     },
     async credential(identity) {
@@ -102,12 +114,22 @@ export async function prepareServer(t: TestContext, flags: ServerFlags = {}): Pr
       return client;
     },
     async createRoot(name, { trustDomain = "cluster.local" } = {}) {
-      const provider = { kind: "tresor", secretRef: { name: `${name}-ca`, namespace: NAMESPACE } } as const;
-      const fixed = { namespace: NAMESPACE, role: "passive", spiffeEnabled: false, provider } as const;
-      await roots.create({ ...fixed, name, trustDomain, createdAt: Date.now() });
+      await roots.create({ ...rootNamed(name), trustDomain });
     },
-    setRole: async (name, role) => roots.setRole(await root(name), role),
-    removeRoot: async (name) => roots.remove(await root(name)),
+    async replanned() {
+      // An inactive root changes nothing, but its CA is made at the beginning of a plan. The second one's plan began after
+      // the first one's had ended.
+      for (const name of [`probe-${lines.length}`, `probe-${lines.length}-2`]) {
+        await roots.create({ ...rootNamed(name), role: "inactive" });
+        await until("the server has seen a new root", () =>
+          started()
+            .status()
+            .roots.some((one) => one.name === name),
+        );
+      }
+    },
+    setRole: async (name, role) => roots.setRole(await existing(name), role),
+    removeRoot: async (name) => roots.remove(await existing(name)),
     async logged(message) {
       const find = () => lines.find((line) => message.test(line.message));
       await until(`a log line ${message}`, () => find() !== undefined);
@@ -124,6 +146,10 @@ export async function startServer(t: TestContext, flags: ServerFlags = {}): Prom
   const server = await prepareServer(t, flags);
   await server.start();
   return server;
+}
+
+function rootNamed(name: string): MeshRoot {
+  return root(name, "passive", { createdAt: Date.now() });
 }
 
 export function tlsOf({ caPem, certPem, keyPem, serverName }: BootstrapAnswer): ClientTls {
