@@ -2,8 +2,7 @@
 
 import pc from "picocolors";
 import type { MeshStatus } from "../../controller/status.ts";
-import type { DemoResult } from "./demo.ts";
-import type { StoryStep } from "./rotation-story.ts";
+import type { DemoResult, StoryStep } from "./rotation-story.ts";
 import type { TrafficResult } from "./traffic.ts";
 
 const COLUMNS = [

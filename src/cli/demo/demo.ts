@@ -10,8 +10,8 @@ import { serve } from "../../serve/serve.ts";
 import { requestBootstrap } from "../admin-client.ts";
 import { demoScreen } from "./demo-screen.ts";
 import { DemoMesh } from "./mesh.ts";
-import { NEW_ROOT, OLD_ROOT, type StoryStep, walkRotation } from "./rotation-story.ts";
-import { startTraffic } from "./traffic.ts";
+import { type DemoResult, NEW_ROOT, OLD_ROOT, walkRotation } from "./rotation-story.ts";
+import { startTraffic, type Traffic } from "./traffic.ts";
 
 export type DemoOptions = {
   readonly json: boolean;
@@ -20,17 +20,6 @@ export type DemoOptions = {
   readonly unsafeControl: boolean;
   readonly envoyVersion?: string;
   readonly keep: boolean;
-};
-
-/** The one JSON object that `--json` prints. */
-export type DemoResult = {
-  readonly envoy: string;
-  readonly proxies: number;
-  readonly requests: number;
-  readonly failed: number;
-  readonly p99Ms: number;
-  readonly rotationMs: number;
-  readonly steps: readonly StoryStep[];
 };
 
 /** OSM's own demo shop, and more shops if more proxies are wanted. */
@@ -73,11 +62,13 @@ export async function runDemo(options: DemoOptions, version: string, signal: Abo
     },
     names,
   );
+  let traffic: Traffic | undefined;
   try {
     screen.opening(envoy.version, names);
     await Promise.all(names.map((name) => mesh.start(name)));
     await allReady(mesh, signal);
-    const traffic = startTraffic({ targets: mesh.targets(), ratePerTarget: REQUESTS_PER_SECOND, timeoutMs: 5_000 });
+    traffic = startTraffic({ targets: mesh.targets(), ratePerTarget: REQUESTS_PER_SECOND, timeoutMs: 5_000 });
+    const load = traffic;
     const startedAt = performance.now();
     if (options.unsafeControl) slowLast(mesh);
     const steps = await walkRotation({
@@ -86,12 +77,12 @@ export async function runDemo(options: DemoOptions, version: string, signal: Abo
       status: server.status,
       pauseMs: options.stepSeconds * 1_000,
       signal,
-      onWait: (step, status) => screen.waiting(step, status, traffic.result()),
+      onWait: (step, status) => screen.waiting(step, status, load.result()),
       onStep: (step) => screen.step(step, { [OLD_ROOT]: "old", [NEW_ROOT]: "new" }, names.length),
       ...(options.unsafeControl ? { force: "demo: what happens without gates" } : {}),
     });
     const rotationMs = Math.round(performance.now() - startedAt);
-    const { requests, failures: failed, p99Ms, firstFailures } = await traffic.stop();
+    const { requests, failures: failed, p99Ms, firstFailures } = await load.stop();
     const result: DemoResult = {
       envoy: envoy.version,
       proxies: names.length,
@@ -110,6 +101,7 @@ export async function runDemo(options: DemoOptions, version: string, signal: Abo
     return failed === 0 ? 0 : 1;
   } finally {
     screen.end();
+    await traffic?.stop();
     await mesh.stop();
     await server.stop();
     if (options.keep) screen.progress(`kept: ${dir}`);

@@ -26,6 +26,17 @@ export type StoryStep = {
   readonly loaded: Readonly<Record<string, readonly string[]>>;
 };
 
+/** The one JSON object that `--json` prints. */
+export type DemoResult = {
+  readonly envoy: string;
+  readonly proxies: number;
+  readonly requests: number;
+  readonly failed: number;
+  readonly p99Ms: number;
+  readonly rotationMs: number;
+  readonly steps: readonly StoryStep[];
+};
+
 export type StoryDeps = {
   readonly mesh: DemoMesh;
   readonly dataDir: string;

@@ -1,0 +1,48 @@
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import type { DemoResult } from "../../src/cli/demo/rotation-story.ts";
+import { ENVOY_VERSIONS } from "../../src/envoy/binary.ts";
+import { envoyOrSkip } from "../support/envoy.ts";
+import { runMeshroot } from "../support/run-meshroot.ts";
+
+async function demo(t: TestContext, version: string, ...flags: string[]) {
+  const envoy = await envoyOrSkip(t, version);
+  if (envoy === undefined) return undefined;
+  const env = { ENVOY_BIN: envoy.path, NO_COLOR: "1" };
+  const { code, stdout, stderr } = await runMeshroot(["demo", "--json", "--step-seconds", "1", ...flags], { env });
+  return { code, stderr, result: JSON.parse(stdout) as DemoResult };
+}
+
+for (const version of ENVOY_VERSIONS) {
+  test(`the demo rotates ${version} under traffic without a failed request, and shows what every Envoy loaded`, async (t) => {
+    const run = await demo(t, version);
+    if (run === undefined) return;
+    const { code, stderr, result } = run;
+    assert.equal(result.failed, 0, stderr);
+    assert.equal(code, 0, stderr);
+    assert.equal(result.envoy, version);
+    assert.equal(result.proxies, 3);
+    assert.ok(result.requests > 100, `${result.requests} requests`);
+    const [first, , , fourth, , last] = result.steps;
+    const [oldRoot, newRoot] = [first?.signer, last?.signer];
+    assert.notEqual(oldRoot, newRoot);
+    assert.equal(fourth?.signer, newRoot);
+    const trusted = [[oldRoot], [oldRoot, newRoot], [oldRoot, newRoot], [oldRoot, newRoot], [newRoot], [newRoot]];
+    assert.deepEqual(
+      result.steps.map((step) => step.trusted),
+      trusted,
+    );
+    for (const step of result.steps) {
+      assert.equal(step.acked, 3, `step ${step.step}`);
+      for (const names of Object.values(step.loaded))
+        assert.equal(names.length, step.trusted.length, `step ${step.step}`);
+    }
+  });
+}
+
+test("with the gates overridden and a proxy cut off the same demo loses requests", async (t) => {
+  const run = await demo(t, ENVOY_VERSIONS[0], "--unsafe-control");
+  if (run === undefined) return;
+  assert.ok(run.result.failed > 0, run.stderr);
+  assert.equal(run.code, 1);
+});
