@@ -5,7 +5,8 @@
 
 import { syncState } from "../../src/core/ledger-queries.ts";
 import type { MeshRoot, Role } from "../../src/core/mesh-root.ts";
-import { type MeshProxy, World } from "./model/world.ts";
+import type { MeshProxy } from "./model/proxy.ts";
+import { World } from "./model/world.ts";
 import { root } from "./roots.ts";
 
 export type Block = { readonly comments: string; readonly commands: readonly string[]; readonly output: string };

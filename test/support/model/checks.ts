@@ -3,8 +3,9 @@
 import { counts } from "../../../src/core/ledger-queries.ts";
 import type { TrustInForce } from "../../../src/core/trust.ts";
 import { CONNECT_TIMEOUT_MS, type Context, type LoadedBundle } from "./envoy.ts";
+import type { MeshProxy } from "./proxy.ts";
 import { SETTINGS } from "./server.ts";
-import type { MeshProxy, World } from "./world.ts";
+import type { World } from "./world.ts";
 
 export class Breach extends Error {
   override readonly name = "Breach";

@@ -52,6 +52,7 @@ export async function runHistory(history: History, trace?: (line: string) => voi
 /** The storm is over: what is desired must come about, everyone be SYNCED, and then nothing move any more. */
 async function calm(world: World): Promise<void> {
   world.state.release();
+  world.authority.heal();
   if (world.roots.length === 0) world.addRoot("active");
   if (world.roots.filter((root) => root.role === "active").length !== 1 || inUse(world).length > 2) {
     const signer = world.roots.find((root) => root.role === "active") ?? world.roots[0];

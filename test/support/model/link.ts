@@ -9,7 +9,7 @@ import {
   encodeSotwRequest,
   type ReceivedResponse,
 } from "../../../src/xds/client-wire.ts";
-import { SECRET_TYPE_URL } from "../../../src/xds/secret-codec.ts";
+import { decodeSecret, SECRET_TYPE_URL } from "../../../src/xds/secret-codec.ts";
 import type { XdsStream } from "../../../src/xds/stream.ts";
 
 export type Variant = "sotw" | "delta";
@@ -133,6 +133,22 @@ export class Link {
           })
         : encodeDeltaRequest({ typeUrl: SECRET_TYPE_URL, responseNonce: response.nonce, ...detail }),
     );
+  }
+
+  /** A response in words. */
+  show(response: ReceivedResponse): string {
+    const resources = response.resources.map(({ any, name, version }) => {
+      const secret = decodeSecret(any);
+      const pem =
+        secret.kind === "tlsCertificate"
+          ? secret.chainPem
+          : secret.kind === "validationContext"
+            ? secret.trustedCaPem
+            : "";
+      const bytes = pem.startsWith("meshroot ") ? "unique" : "plain";
+      return `${name || secret.name} ${this.variant === "delta" ? version : response.version} in ${bytes} bytes`;
+    });
+    return `${response.nonce}: ${[...resources, ...response.removed.map((name) => `${name} removed`)].join(", ")}`;
   }
 
   decode(bytes: Buffer): ReceivedResponse {

@@ -35,6 +35,8 @@ export type Surroundings = {
   /** Certificate authorities outlive the server: how often each was destroyed. */
   readonly destroyed: Map<string, number>;
   readonly serial: () => number;
+  /** Resolves when the CA has signed; throws MR3004 where it refuses. */
+  readonly signing: () => Promise<void>;
 };
 
 type Timer = { readonly at: number; readonly callback: () => void };
@@ -70,6 +72,7 @@ export class Server {
       onIssued: (proxy) => source.changed(proxy.uuid),
       make: async (_kind, proxy, root) => {
         parts.authorities.authority(root);
+        await around.signing();
         const serial = `${around.serial()}`;
         const record = rootOf(controller.trust, root);
         const san = principalOf(proxy, record.form);

@@ -3,7 +3,8 @@
 import { type MeshRoot, ROLES } from "../../../src/core/mesh-root.ts";
 import { checkCreate, checkDelete, checkUpdate } from "../../../src/core/mesh-root-rules.ts";
 import type { Link } from "./link.ts";
-import type { MeshProxy, World } from "./world.ts";
+import type { MeshProxy } from "./proxy.ts";
+import type { World } from "./world.ts";
 
 const NAMESPACE = "osm-system";
 
@@ -93,6 +94,9 @@ export const STEPS = {
   holdDisk: (world) => world.state.hold(),
   diskOne: (world) => world.state.finishOne(),
   disk: (world) => world.state.release(),
+  slowCa: (world) => world.authority.slow(),
+  failCa: (world) => world.authority.fail(),
+  ca: (world) => world.authority.heal(),
   crash: (world, a, b) => {
     world.crash(a);
     return b % 3 > 0 ? world.startServer() : undefined;
@@ -137,6 +141,9 @@ export const WEIGHTS: Readonly<Record<StepName, number>> = {
   holdDisk: 2,
   diskOne: 3,
   disk: 2,
+  slowCa: 2,
+  failCa: 1,
+  ca: 4,
   crash: 2,
   start: 3,
 };

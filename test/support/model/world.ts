@@ -1,48 +1,21 @@
 /** A whole mesh in one value: the real server (or none), simulated Envoys, the wires between them, the time. */
 
 import { setImmediate as realTurn } from "node:timers/promises";
-import type { ProxyIdentity } from "../../../src/core/identity.ts";
 import { isInUse, type MeshRoot, type Role } from "../../../src/core/mesh-root.ts";
-import type { ReceivedResponse } from "../../../src/xds/client-wire.ts";
-import { decodeSecret } from "../../../src/xds/secret-codec.ts";
 import { root as meshRoot } from "../roots.ts";
 import { checkMoment, checkNames, checkRefused, type Memory, newMemory } from "./checks.ts";
-import { type ContextShape, SimulatedEnvoy } from "./envoy.ts";
-import { Link, type Variant } from "./link.ts";
+import { Link } from "./link.ts";
 import { MemoryState } from "./memory-state.ts";
-import { SERVICE, Server } from "./server.ts";
+import { MAX_PROXIES, type MeshProxy, newProxy, OUTBOUND } from "./proxy.ts";
+import { Server } from "./server.ts";
+import { SlowAuthority } from "./slow-authority.ts";
 import { Turns } from "./turns.ts";
-
-export type MeshProxy = {
-  readonly index: number;
-  readonly identity: ProxyIdentity;
-  readonly envoy: SimulatedEnvoy;
-  readonly variant: Variant;
-  readonly ads: boolean;
-  /** The names that it asks for, in the order in which it asks. */
-  readonly order: readonly string[];
-  /** How many of them it has come to ask for since its process began. */
-  asking: number;
-  alive: boolean;
-  /** Its network works. */
-  online: boolean;
-  /** How slow its new streams are. */
-  lag: Link["slow"];
-  /** It has the outbound cluster at present. */
-  outbound: boolean;
-  /** Root of its xDS credential. */
-  credential: string;
-};
-
-/** Names of leaf, inbound and outbound bundle, by which a proxy's configuration was written for. */
-const LEAF = "default";
-const OUTBOUND = `root-cert-for-mtls-outbound:${SERVICE}`;
-const MAX_PROXIES = 5;
 
 export class World {
   readonly proxies: MeshProxy[] = [];
   readonly state = new MemoryState();
   readonly turns = new Turns();
+  readonly authority = new SlowAuthority();
   readonly memory: Memory = newMemory();
   links: Link[] = [];
   roots: MeshRoot[];
@@ -86,36 +59,15 @@ export class World {
     return { roots: this.roots, outdated: [], problems: [] };
   }
 
-  /** `leafOnly`: it has its roots from elsewhere, and no context here. `style`: 0 one bundle, 1 the same over one stream for all, 2 two contexts; odd ones speak delta. */
-  addProxy(style: number, serviceAccount = `sa${this.proxies.length}`, leafOnly = false): void {
-    if (this.proxies.length >= MAX_PROXIES) return;
+  /** See `newProxy`. */
+  addProxy(style: number, serviceAccount?: string, leafOnly = false): void {
     const index = this.proxies.length;
-    const inbound = this.varied ? "root-cert-for-mtls-inbound" : "ROOTCA";
-    const both = this.varied || Math.floor(style / 4) % 2 === 1;
-    const shapes: Record<string, ContextShape> = { inbound: { leaf: LEAF, bundle: inbound } };
-    if (both) shapes.outbound = { leaf: LEAF, bundle: OUTBOUND };
-    const names = both ? [LEAF, inbound, OUTBOUND] : [LEAF, inbound];
-    const turn = Math.floor(style / 8) % names.length;
-    this.proxies.push({
-      index,
-      identity: {
-        uuid: `00000000-0000-4000-8000-00000000000${index}`,
-        kind: "sidecar",
-        serviceAccount,
-        namespace: "shop",
-        trustDomain: "cluster.local",
-      },
-      envoy: new SimulatedEnvoy(shapes),
-      variant: style % 2 === 0 ? "sotw" : "delta",
-      ads: Math.floor(style / 2) % 2 === 1,
-      order: leafOnly ? [LEAF] : [...names.slice(turn), ...names.slice(0, turn)],
-      asking: 0,
-      alive: true,
-      online: true,
-      lag: style >= 224 ? "answers" : "no",
-      outbound: true,
-      credential: this.server?.controller.trust.signer ?? "",
-    });
+    if (index >= MAX_PROXIES) return;
+    const credential = this.server?.controller.trust.signer ?? "";
+    const { varied } = this;
+    this.proxies.push(
+      newProxy({ index, style, varied, leafOnly, credential, serviceAccount: serviceAccount ?? `sa${index}` }),
+    );
   }
 
   async startServer(): Promise<void> {
@@ -132,6 +84,7 @@ export class World {
       incarnation: this.#incarnation,
       destroyed: this.#destroyed,
       serial: () => ++this.#serial,
+      signing: () => this.authority.sign(),
     });
     await realTurn();
     this.check("the server has started");
@@ -143,6 +96,7 @@ export class World {
     this.server = undefined;
     this.turns.clear();
     this.state.crash(mask);
+    this.authority.forgetCallers();
     for (const link of this.links) {
       link.call.removeAllListeners();
       link.serverGone = true;
@@ -261,7 +215,7 @@ export class World {
       return true;
     }
     const response = link.decode(message);
-    this.trace?.(`${this.#label(link)} <- ${showResponse(response, link)}`);
+    this.trace?.(`${this.#label(link)} <- ${link.show(response)}`);
     let error: string | undefined;
     for (const resource of response.resources) {
       const version = link.variant === "delta" ? resource.version : response.version;
@@ -314,19 +268,4 @@ export class World {
     this.server?.fireTimers();
     await this.pump();
   }
-}
-
-function showResponse(response: ReceivedResponse, link: Link): string {
-  const resources = response.resources.map(({ any, name, version }) => {
-    const secret = decodeSecret(any);
-    const pem =
-      secret.kind === "tlsCertificate"
-        ? secret.chainPem
-        : secret.kind === "validationContext"
-          ? secret.trustedCaPem
-          : "";
-    const bytes = pem.startsWith("meshroot ") ? "unique" : "plain";
-    return `${name || secret.name} ${link.variant === "delta" ? version : response.version} in ${bytes} bytes`;
-  });
-  return `${response.nonce}: ${[...resources, ...response.removed.map((name) => `${name} removed`)].join(", ")}`;
 }

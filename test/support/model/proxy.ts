@@ -1,0 +1,73 @@
+/** A proxy of the model: an Envoy, how it speaks to us, and the state of its surroundings. */
+
+import type { ProxyIdentity } from "../../../src/core/identity.ts";
+import { type ContextShape, SimulatedEnvoy } from "./envoy.ts";
+import type { Link, Variant } from "./link.ts";
+import { SERVICE } from "./server.ts";
+
+export type MeshProxy = {
+  readonly index: number;
+  readonly identity: ProxyIdentity;
+  readonly envoy: SimulatedEnvoy;
+  readonly variant: Variant;
+  readonly ads: boolean;
+  /** The names that it asks for, in the order in which it asks. */
+  readonly order: readonly string[];
+  /** How many of them it has come to ask for since its process began. */
+  asking: number;
+  alive: boolean;
+  /** Its network works. */
+  online: boolean;
+  /** How slow its new streams are. */
+  lag: Link["slow"];
+  /** It has the outbound cluster at present. */
+  outbound: boolean;
+  /** Root of its xDS credential. */
+  credential: string;
+};
+
+export const MAX_PROXIES = 5;
+const LEAF = "default";
+export const OUTBOUND = `root-cert-for-mtls-outbound:${SERVICE}`;
+
+/**
+ * `style`, bit by bit: delta, aggregated, two contexts; then which name it asks for first. From 224 on its answers are slow.
+ * `varied`: the SAN forms of roots differ, so that it takes the bundles that fit that. `leafOnly`: it has its roots from
+ * elsewhere, and no context here.
+ */
+export function newProxy(options: {
+  readonly index: number;
+  readonly style: number;
+  readonly serviceAccount: string;
+  readonly varied: boolean;
+  readonly leafOnly: boolean;
+  readonly credential: string;
+}): MeshProxy {
+  const { index, style, serviceAccount, varied, leafOnly, credential } = options;
+  const inbound = varied ? "root-cert-for-mtls-inbound" : "ROOTCA";
+  const both = varied || Math.floor(style / 4) % 2 === 1;
+  const shapes: Record<string, ContextShape> = { inbound: { leaf: LEAF, bundle: inbound } };
+  if (both) shapes.outbound = { leaf: LEAF, bundle: OUTBOUND };
+  const names = both ? [LEAF, inbound, OUTBOUND] : [LEAF, inbound];
+  const turn = Math.floor(style / 8) % names.length;
+  return {
+    index,
+    identity: {
+      uuid: `00000000-0000-4000-8000-00000000000${index}`,
+      kind: "sidecar",
+      serviceAccount,
+      namespace: "shop",
+      trustDomain: "cluster.local",
+    },
+    envoy: new SimulatedEnvoy(shapes),
+    variant: style % 2 === 0 ? "sotw" : "delta",
+    ads: Math.floor(style / 2) % 2 === 1,
+    order: leafOnly ? [LEAF] : [...names.slice(turn), ...names.slice(0, turn)],
+    asking: 0,
+    alive: true,
+    online: true,
+    lag: style >= 224 ? "answers" : "no",
+    outbound: true,
+    credential,
+  };
+}
