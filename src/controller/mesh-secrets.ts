@@ -141,7 +141,8 @@ export class MeshSecrets {
     if (service !== undefined && behind === undefined) return undefined;
     const roots = kind === "bundle" ? trust.mesh : trust.xds;
     const sans = behind && sanMatchers(trust, behind);
-    const caPem = [...new Set(roots.map((id) => rootOf(trust, id).certificatePem))].join("");
+    // Newest first: Envoy before 1.40 lists only the first root of a bundle in /certs, and the newest is the one to prove.
+    const caPem = [...new Set(roots.toReversed().map((id) => rootOf(trust, id).certificatePem))].join("");
     const hash = createHash("sha256")
       .update(JSON.stringify([roots, sans ?? null]))
       .digest("hex");

@@ -4,6 +4,7 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Config, loadConfig } from "../../config.ts";
+import { listsWholeBundle } from "../../envoy/admin.ts";
 import { findEnvoy } from "../../envoy/binary.ts";
 import { createLog } from "../../ops/log.ts";
 import { serve } from "../../serve/serve.ts";
@@ -75,6 +76,7 @@ export async function runDemo(options: DemoOptions, version: string, signal: Abo
       mesh,
       dataDir: server.dataDir,
       status: server.status,
+      wholeBundle: listsWholeBundle(envoy.version),
       pauseMs: options.stepSeconds * 1_000,
       signal,
       onWait: (step, status) => screen.waiting(step, status, load.result()),
@@ -92,6 +94,8 @@ export async function runDemo(options: DemoOptions, version: string, signal: Abo
       rotationMs,
       steps,
     };
+    if (!listsWholeBundle(envoy.version))
+      screen.progress(`Envoy ${envoy.version} lists only the newest root of a bundle in /certs; 1.40 lists all.`);
     screen.closing(
       result,
       firstFailures.map(({ from, to, text }) => `${from} -> ${to}: ${text}`),
