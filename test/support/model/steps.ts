@@ -89,6 +89,7 @@ export const STEPS = {
   retry: (world, a) =>
     withProxy(world, a, (proxy) => operator(world, { type: "retry", proxy: proxy.identity.uuid, at: world.now })),
   renew: (world, a) => withProxy(world, a, (proxy) => renew(world, proxy)),
+  sleepThrough: (world, a, b) => withProxy(world, a, (proxy) => sleepThrough(world, proxy, b)),
   proxy: (world, a) => world.addProxy(a),
   ask: (world, a) => withProxy(world, a, (proxy) => world.ask(proxy)),
   holdDisk: (world) => world.state.hold(),
@@ -136,6 +137,7 @@ export const WEIGHTS: Readonly<Record<StepName, number>> = {
   forget: 1,
   retry: 1,
   renew: 2,
+  sleepThrough: 1,
   proxy: 3,
   ask: 5,
   holdDisk: 2,
@@ -189,6 +191,18 @@ function addOutbound(proxy: MeshProxy): void {
 
 function revive(proxy: MeshProxy): void {
   proxy.alive = true;
+}
+
+/** A machine is suspended while the mesh rotates, for longer than its leaf lives, and wakes up with what it had. */
+async function sleepThrough(world: World, proxy: MeshProxy, how: number): Promise<void> {
+  setOnline(world, proxy, false, true);
+  for (let edit = how % 5; edit >= 0; edit -= 1) {
+    forward(world);
+    for (let second = 0; second < 7; second += 1) await world.pass(1_000);
+  }
+  for (let part = 0; part < 2; part += 1) await longTime(world, 35 * 60_000);
+  setLag(proxy, Math.floor(how / 5));
+  setOnline(world, proxy, true, true);
 }
 
 function die(world: World, proxy: MeshProxy, again: boolean): void {
