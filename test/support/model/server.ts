@@ -72,9 +72,9 @@ export class Server {
       onIssued: (proxy) => source.changed(proxy.uuid),
       make: async (_kind, proxy, root) => {
         parts.authorities.authority(root);
+        const record = rootOf(controller.trust, root);
         await around.signing();
         const serial = `${around.serial()}`;
-        const record = rootOf(controller.trust, root);
         const san = principalOf(proxy, record.form);
         const notBefore = around.now();
         const notAfter = notBefore + LEAF_MS;
