@@ -199,5 +199,5 @@ function running(world: World, proxy: MeshProxy): string {
   }
   const short = (fingerprint: string) => fingerprint.replace(/-ca#\d+$/, "");
   const expired = context.leaf.notAfter <= world.now ? " (expired)" : "";
-  return `leaf ${short(context.leaf.root)}${expired}  trusts ${context.bundle.roots.map(short).join(",")}`;
+  return `leaf ${short(context.leaf.root)}${expired}  trusts ${context.bundle.roots.map(short).toSorted().join(",")}`;
 }
