@@ -140,6 +140,9 @@ async function start(
     onEvent: (event) => metrics.xdsMessages.inc({ type: event.type }),
     now: clock.now,
   });
+  // Closed after the xDS port, so that whoever watches hears NOT_SERVING before streams end (R78).
+  const health = new HealthServer();
+  cleanups.push(() => health.close());
   const xdsPort = await xds.listen(config.bind, config.xdsPort);
   cleanups.push(() => xds.close());
   keepCredentials(controller, own, xds, log);
@@ -165,9 +168,7 @@ async function start(
   });
   const http = await serveHttp(app, { host: config.bind, port: config.httpPort }, "--http-port");
   cleanups.push(() => closeHttp(http.server));
-  const health = new HealthServer();
   const healthPort = await health.listen(config.bind, config.healthPort);
-  cleanups.push(() => health.close());
   cleanups.push(() => health.setServing(false));
   health.setServing(true);
 
