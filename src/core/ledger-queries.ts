@@ -67,7 +67,7 @@ export function unheard(ledger: Ledger): ProxyRow[] {
 }
 
 /** Names that live streams of this consumer ask for, each with its streams. */
-export function askedNames(row: ProxyRow, consumer: Consumer): Map<string, LiveStream[]> {
+function askedNames(row: ProxyRow, consumer: Consumer): Map<string, LiveStream[]> {
   const names = new Map<string, LiveStream[]>();
   for (const stream of row.streams.values()) {
     if (stream.consumer !== consumer) continue;

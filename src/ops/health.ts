@@ -4,7 +4,7 @@ import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from "@grpc/
 import { HealthImplementation } from "grpc-health-check";
 import { MeshrootError } from "../core/errors.ts";
 
-export const HEALTH_SERVICES = [
+const HEALTH_SERVICES = [
   "",
   "envoy.service.secret.v3.SecretDiscoveryService",
   "envoy.service.discovery.v3.AggregatedDiscoveryService",

@@ -15,7 +15,7 @@ import {
 export const BACKDATE_MS = 2 * 60_000;
 
 /** Renewal is due at the latest when this many ms are left. */
-export const MIN_RENEWAL_MARGIN_MS = 5 * 60_000;
+const MIN_RENEWAL_MARGIN_MS = 5 * 60_000;
 
 /** Upper bound of a common name (X.520 ub-common-name, RFC 5280 appendix A), in characters. */
 const MAX_COMMON_NAME = 64;

@@ -128,7 +128,7 @@ export class Issuing {
   }
 }
 
-export function clientCaPem(trust: TrustInForce): string {
+function clientCaPem(trust: TrustInForce): string {
   return [...new Set(trust.xds.map((id) => rootOf(trust, id).certificatePem))].join("");
 }
 

@@ -16,8 +16,6 @@ const COLUMNS = [
   ["LOADED BY EVERY ENVOY (/certs)", 0],
 ] as const;
 
-export type DemoScreen = ReturnType<typeof demoScreen>;
-
 /** People read stderr while `json` keeps stdout for the one object. */
 export function demoScreen(json: boolean) {
   const out = json ? process.stderr : process.stdout;

@@ -110,7 +110,7 @@ export async function walkRotation(deps: StoryDeps): Promise<StoryStep[]> {
 }
 
 /** What each proxy's mesh contexts hold, from Envoy's own /certs: serials matched to our roots (never config_dump). */
-export async function loadedRoots(mesh: DemoMesh, status: MeshStatus): Promise<Record<string, string[]>> {
+async function loadedRoots(mesh: DemoMesh, status: MeshStatus): Promise<Record<string, string[]>> {
   const nameOf = new Map(status.roots.map((root) => [root.serial, root.name]));
   const one = async (proxy: MeshProxy): Promise<[string, string[]]> => {
     const contexts = await proxy.admin.certs();
