@@ -56,7 +56,7 @@ export const SIGNER_RULES: readonly Rule[] = [
 /** `root` leaves the mesh's bundle when: */
 export const BUNDLE_RULES: readonly Rule[] = [
   everyProxyHasReportedSinceTheRestart,
-  noProxyRefusesItsSecrets,
+  noProxyThatTrustsItRefusesItsSecrets,
   noTwoProcessesShareACredential,
   noProxyPresents,
 ];
@@ -117,6 +117,19 @@ function noProxyRefusesItsSecrets(input: GateInput): Blocked | undefined {
     input,
     "Refused",
     (row) => row.error && `answering ${row.error.answering}: ${row.error.message}`,
+    (list) => `refused secrets at ${list}`,
+  );
+}
+
+/**
+ * A root that the refusing proxy never came to trust may be taken back: it can be what Envoy can't load, and then nothing else
+ * ends the refusal (V). Safe, because what any proxy may present is the next rule's matter.
+ */
+function noProxyThatTrustsItRefusesItsSecrets(input: GateInput, root: RootId): Blocked | undefined {
+  return waitFor(
+    input,
+    "Refused",
+    (row) => (row.error && trusts(row, root) ? `answering ${row.error.answering}: ${row.error.message}` : undefined),
     (list) => `refused secrets at ${list}`,
   );
 }

@@ -76,6 +76,16 @@ test("E10 E12 neither happens while a proxy that counts refuses its secrets", ()
   }
 });
 
+test("E10 a root that the refusing proxy never came to trust can be taken back: it may be why it refuses", () => {
+  const desk = new Desk(inForce("a", "a", "b"));
+  desk.running("p", leaf("L", "a"), bundle("1", "a"));
+  desk.nack("p", "p-1", desk.send("p", "p-1", bundle("2", "a", "b")), BUNDLE);
+  desk.want(["b"], ["a", "b"]);
+  assert.equal(desk.settle(), "Refused");
+  desk.want(["a"]);
+  assert.equal(desk.settle(), "distrust b");
+});
+
 test("E10 a leaf goes to a proxy whose every bundle holds the signer and what others present, or was answered", () => {
   const desk = new Desk(inForce("b", "a", "b"));
   desk.running("p", leaf("L", "a"), bundle("1", "a"));

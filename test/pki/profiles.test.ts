@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { parseProxyUri, proxyCommonName } from "../../src/core/identity.ts";
 import { inspect } from "../../src/pki/inspect.ts";
 import { generateKeyPair } from "../../src/pki/keys.ts";
-import { BACKDATE_MS, fitCommonName, mustRenew, serviceLeaf, xdsClient, xdsServer } from "../../src/pki/profiles.ts";
+import { BACKDATE_MS, fitCommonName, renewalTime, serviceLeaf, xdsClient, xdsServer } from "../../src/pki/profiles.ts";
 import { opensslVerify } from "../support/openssl.ts";
 import { BOOKBUYER, DAY_MS, HOUR_MS, NOW, testCa } from "../support/pki.ts";
 
@@ -77,12 +77,8 @@ test("the longest names still make a certificate that openssl takes, with the wh
   assert.equal(info.subject, `O=Open Service Mesh, CN=${identity.serviceAccount}`);
 });
 
-test("renewal is due with less than a third left, but at least five minutes before the end", () => {
-  const end = NOW + 24 * HOUR_MS;
-  assert.equal(mustRenew(end - 8 * HOUR_MS, NOW, end), false);
-  assert.equal(mustRenew(end - 8 * HOUR_MS + 1, NOW, end), true);
-  const soon = NOW + 10 * 60_000;
-  assert.equal(mustRenew(soon - 5 * 60_000, NOW, soon), false);
-  assert.equal(mustRenew(soon - 5 * 60_000 + 1, NOW, soon), true);
-  assert.equal(mustRenew(end + 1, NOW, end), true);
+test("renewal comes with a third of the life left, five minutes before the end at least, half-way in a short life", () => {
+  assert.equal(renewalTime(NOW, NOW + 24 * HOUR_MS), NOW + 16 * HOUR_MS);
+  assert.equal(renewalTime(NOW, NOW + 12 * 60_000), NOW + 7 * 60_000);
+  assert.equal(renewalTime(NOW, NOW + 4 * 60_000), NOW + 2 * 60_000);
 });

@@ -11,6 +11,8 @@ export type MeshProxy = {
   readonly envoy: SimulatedEnvoy;
   readonly variant: Variant;
   readonly ads: boolean;
+  /** It opens its streams all at once; others open one after the other. */
+  readonly hasty: boolean;
   /** The names that it asks for, in the order in which it asks. */
   readonly order: readonly string[];
   /** How many of them it has come to ask for since its process began. */
@@ -61,6 +63,7 @@ export function newProxy(options: {
     },
     envoy: new SimulatedEnvoy(shapes),
     variant: style % 2 === 0 ? "sotw" : "delta",
+    hasty: style % 3 === 0,
     ads: Math.floor(style / 2) % 2 === 1,
     order: leafOnly ? [LEAF] : [...names.slice(turn), ...names.slice(0, turn)],
     asking: 0,

@@ -120,9 +120,9 @@ export class World {
     else this.leave(link, true);
   }
 
-  /** The streams that this Envoy would have and hasn't. */
-  connect(proxy: MeshProxy): void {
-    if (!proxy.alive || !proxy.online || this.server === undefined) return;
+  /** The streams that this Envoy would have and hasn't: the next of them, or all. False: there are none. */
+  connect(proxy: MeshProxy): boolean {
+    if (!proxy.alive || !proxy.online || this.server === undefined) return false;
     const mine = this.links.filter((link) => link.proxy === proxy.index && !link.clientGone);
     const asked = proxy.order.slice(0, proxy.asking).filter((name) => proxy.outbound || name !== OUTBOUND);
     const wanted = asked.filter((name) => !mine.some((link) => link.names.includes(name)));
@@ -140,8 +140,9 @@ export class World {
       const names = proxy.ads && open === undefined ? wanted : [name];
       const initial = new Map([...accepted].filter(([other]) => names.includes(other)));
       link.ask(names, known === undefined && names.length === 1 ? new Map() : initial);
-      if (names.length > 1) break;
+      if (names.length > 1 || !proxy.hasty) break;
     }
+    return wanted.length > 0;
   }
 
   /** The client leaves its stream. `told`: the server hears of it. */
@@ -233,8 +234,8 @@ export class World {
     await this.settle("a step");
     for (let round = 0; ; round += 1) {
       if (round > 300) throw new Error("storm: the mesh does not come to rest");
-      for (const proxy of this.proxies) this.connect(proxy);
       let moved = false;
+      for (const proxy of this.proxies) if (this.connect(proxy)) moved = true;
       for (const link of [...this.links]) {
         if (link.slow === "both" || !this.proxies[link.proxy]?.online) continue;
         while (link.answers && (await this.deliverToServer(link))) moved = true;
