@@ -49,6 +49,9 @@ export function addProxyBootstrap(parent: Command, context: CliContext): void {
     .option("--admin <host:port>", "admin address of the Envoy", "127.0.0.1:15000");
   addSettings(command, SETTINGS_USED).action(async (name: string, flags: Flags) => {
     const identity = parseIdentity(name);
+    const admin = parseEndpoint(flags.admin, "--admin");
+    const inbound = { port: parsePort(flags.inbound, "--inbound"), app: parseEndpoint(flags.app, "--app") };
+    const outbound = flags.outbound.map(parseOutbound);
     const out = resolve(flags.out ?? name);
     const certDir = join(out, "certs");
     const uuid = await knownProxy(certDir, identity);
@@ -67,9 +70,9 @@ export function addProxyBootstrap(parent: Command, context: CliContext): void {
       variant: flags.variant,
       configDir: out,
       certDir,
-      admin: parseEndpoint(flags.admin, "--admin"),
-      inbound: { port: parsePort(flags.inbound, "--inbound"), app: parseEndpoint(flags.app, "--app") },
-      outbound: flags.outbound.map(parseOutbound),
+      admin,
+      inbound,
+      outbound,
       connectTimeoutMs: CONNECT_TIMEOUT_MS,
     });
     for (const [file, text] of Object.entries(files)) await writeFile(join(out, file), text, { mode: 0o600 });

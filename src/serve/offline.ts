@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import type { Config } from "../config.ts";
 import { Authorities } from "../controller/authorities.ts";
-import { loadLedger, loadTrust } from "../controller/durable-state.ts";
+import { loadLedger, loadTrust, type TrustDocument } from "../controller/durable-state.ts";
 import type { Log } from "../controller/ports.ts";
 import { type MeshStatus, meshStatus } from "../controller/status.ts";
 import { MeshrootError } from "../core/errors.ts";
@@ -44,16 +44,11 @@ export async function offlineStatus(dataDir: string, namespace: string): Promise
 
 /** Throws MR2001 when a server does run there after all, MR5004 when none ever did. */
 export async function offlineBootstrap(config: Config, request: BootstrapRequest): Promise<BootstrapAnswer> {
+  // Looked at before it is opened, because opening makes what is not there.
+  await knownTrust(config.dataDir);
   const dataDir = await openDataDir(config.dataDir, { lock: true });
   try {
-    const document = await loadTrust(stateFiles(dataDir.state));
-    if (document === undefined) {
-      throw new MeshrootError(
-        "MR5004",
-        `no mesh in ${config.dataDir} yet`,
-        "Run `meshroot serve` once; its first start makes the first root.",
-      );
-    }
+    const document = await knownTrust(config.dataDir);
     const tresor = createTresor({
       secrets: secretFiles(dataDir.secrets),
       clock: systemClock,
@@ -68,4 +63,14 @@ export async function offlineBootstrap(config: Config, request: BootstrapRequest
   } finally {
     await dataDir.close();
   }
+}
+
+async function knownTrust(dataDir: string): Promise<TrustDocument> {
+  const document = await loadTrust(stateFiles(join(dataDir, "state")));
+  if (document !== undefined) return document;
+  throw new MeshrootError(
+    "MR5004",
+    `no mesh in ${dataDir} yet`,
+    "Run `meshroot serve` once; its first start makes the first root.",
+  );
 }
