@@ -60,17 +60,6 @@ export function certificatePem(der: Buffer): string {
   return `-----BEGIN CERTIFICATE-----\n${lines.join("\n")}\n-----END CERTIFICATE-----\n`;
 }
 
-/**
- * A line to put in front of PEM so that its bytes were never seen before (evidence.md E2; RFC 7468 5.2, explanatory
- * text). `random64` is 8 random bytes, or their 16 lower-case hex digits. Throws TypeError on anything else, which might
- * read as PEM itself.
- */
-export function uniqueComment(random64: Buffer | string): string {
-  const hex = typeof random64 === "string" ? random64 : random64.toString("hex");
-  if (!/^[0-9a-f]{16}$/.test(hex)) throw new TypeError("uniqueComment takes 8 random bytes");
-  return `meshroot ${hex}\n`;
-}
-
 /** What stands between two boundary lines; `body` is undefined where the matching end line is missing. */
 type Block = { readonly line: number; readonly label: string; readonly body: string | undefined };
 
