@@ -9,7 +9,7 @@ import { runSabotaged } from "../support/model/sabotage.ts";
 import { SABOTAGES } from "../support/model/sabotages.ts";
 
 const BUDGET = Number(process.env.MESHROOT_HISTORIES ?? 10_000);
-const SEED = 20_261_123;
+const SEED = Number(process.env.MESHROOT_SEED ?? 20_261_123);
 
 for (const sabotage of SABOTAGES) {
   test(`caught: ${sabotage.name} (${sabotage.rule})`, async (t) => {

@@ -137,7 +137,7 @@ export const WEIGHTS: Readonly<Record<StepName, number>> = {
   forget: 1,
   retry: 1,
   renew: 2,
-  sleepThrough: 1,
+  sleepThrough: 2,
   proxy: 3,
   ask: 5,
   holdDisk: 2,
