@@ -1,5 +1,6 @@
 /** What must hold at every moment of every history. A breach throws `Breach` with the name of what was broken. */
 
+import type { ProxyRow } from "../../../src/core/ledger.ts";
 import { counts } from "../../../src/core/ledger-queries.ts";
 import type { TrustInForce } from "../../../src/core/trust.ts";
 import { CONNECT_TIMEOUT_MS, type Context, type LoadedBundle } from "./envoy.ts";
@@ -17,10 +18,13 @@ export type Memory = {
   /** What each generation and each version meant when it was first seen. */
   readonly meanings: Map<string, string>;
   handshakes: number;
+  /** Proxies that counted when nothing was on its way to the disk; and when a root left the xDS port. */
+  counting: ReadonlySet<string>;
+  countingAtDrop: ReadonlySet<string>;
 };
 
 export function newMemory(): Memory {
-  return { trust: undefined, meanings: new Map(), handshakes: 0 };
+  return { trust: undefined, meanings: new Map(), handshakes: 0, counting: new Set(), countingAtDrop: new Set() };
 }
 
 /** For saboteurs: does a defect break what users see, or only what we promise beyond that? */
@@ -62,6 +66,7 @@ function checkTrust(world: World, trust: TrustInForce, complain: Complain): void
   if ((world.state.trust?.trust.generation ?? 0) < trust.generation)
     complain("persist, then publish", `${trust.generation}`);
   if (before === undefined || server === undefined || before.generation === trust.generation) return;
+  if (before.xds.some((id) => !trust.xds.includes(id))) memory.countingAtDrop = memory.counting;
   const roleOf = (id: string) => world.roots.find((root) => root.name === before.roots[id]?.name)?.role;
   if (world.rolesSeen && before.signer !== trust.signer && roleOf(before.signer) === "active")
     complain("the incumbent keeps signing", `${before.signer} to ${trust.signer}`);
@@ -149,9 +154,21 @@ function refuses(bundle: LoadedBundle, peer: Context): string | undefined {
   return undefined;
 }
 
-/** C5: nobody who counts is turned away at the xDS port. */
+/** Called when all is quiet: who counts then must have been seen by what is decided next. */
+export function noteCounting(world: World): void {
+  const rows = world.server?.controller.ledger.proxies ?? new Map<string, ProxyRow>();
+  const counting = [...rows].filter(([, row]) => counts(row, world.now, SETTINGS.absentPolicy));
+  world.memory.counting = new Set(counting.map(([uuid]) => uuid));
+}
+
+/**
+ * C5: nobody who counts is turned away at the xDS port. One who comes back between a decision and its publication did
+ * not count when it was taken, and is as late as one who comes back after it.
+ */
 export function checkRefused(world: World, proxy: MeshProxy): void {
-  const row = world.server?.controller.ledger.proxies.get(proxy.identity.uuid);
-  if (row !== undefined && counts(row, world.now, SETTINGS.absentPolicy))
+  const { uuid } = proxy.identity;
+  const row = world.server?.controller.ledger.proxies.get(uuid);
+  if (row === undefined || !world.memory.countingAtDrop.has(uuid)) return;
+  if (counts(row, world.now, SETTINGS.absentPolicy))
     throw new Breach(`a proxy that counts is refused (C5): ${proxy.index}`);
 }

@@ -3,7 +3,7 @@
 import { setImmediate as realTurn } from "node:timers/promises";
 import { isInUse, type MeshRoot, type Role } from "../../../src/core/mesh-root.ts";
 import { root as meshRoot } from "../roots.ts";
-import { checkMoment, checkNames, checkRefused, type Memory, newMemory } from "./checks.ts";
+import { checkMoment, checkNames, checkRefused, type Memory, newMemory, noteCounting } from "./checks.ts";
 import { Link } from "./link.ts";
 import { MemoryState } from "./memory-state.ts";
 import { MAX_PROXIES, type MeshProxy, newProxy, OUTBOUND } from "./proxy.ts";
@@ -242,7 +242,9 @@ export class World {
         while (await this.deliverToClient(link)) moved = true;
       }
       if (moved) continue;
-      if (this.state.pending === 0) this.rolesSeen = true;
+      if (this.state.pending > 0) return;
+      this.rolesSeen = true;
+      noteCounting(this);
       return;
     }
   }
