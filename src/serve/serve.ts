@@ -10,7 +10,6 @@ import { MeshSecrets } from "../controller/mesh-secrets.ts";
 import type { Clock } from "../controller/ports.ts";
 import { RotationController } from "../controller/rotation-controller.ts";
 import { type MeshStatus, meshStatus } from "../controller/status.ts";
-import { MeshrootError } from "../core/errors.ts";
 import { rootOf } from "../core/trust.ts";
 import { HealthServer } from "../ops/health.ts";
 import { closeHttp, httpApp, serveHttp } from "../ops/http.ts";
@@ -26,8 +25,10 @@ import { SecretSource } from "../xds/secret-source.ts";
 import { XdsServer } from "../xds/server.ts";
 import { adminApp, adminSocketPath } from "./admin-api.ts";
 import { collectMetrics } from "./collect-metrics.ts";
+import { complainer } from "./complainer.ts";
 import { firstRoot } from "./first-root.ts";
 import { Issuing, ServerCredentials, XDS_SERVER_NAMES } from "./issuing.ts";
+import { firstCredentials, keepCredentials } from "./own-credentials.ts";
 
 export type RunningServer = {
   readonly xdsPort: number;
@@ -213,64 +214,10 @@ function whenUnreadable(log: Logger): { onError: (error: unknown) => void } {
   return { onError: (error) => complain(error, (message) => `${message}; what was read last stays in force`) };
 }
 
-/** Says a fault that comes back with every attempt once, and again when it was another one in between. */
-function complainer(write: (fields: object, message: string) => void, component: string) {
-  let last = "";
-  return (error: unknown, sentence: (message: string) => string) => {
-    const message = error === undefined ? "" : (error as Error).message;
-    if (message === last) return;
-    last = message;
-    if (message === "") return;
-    const fields = error instanceof MeshrootError ? { code: error.code, hint: error.hint } : { err: error };
-    write({ component, ...fields }, sentence(message));
-  };
-}
-
 async function openAdmin(dataDir: string, deps: Parameters<typeof adminApp>[0]): Promise<Server> {
   const path = adminSocketPath(dataDir);
   // A socket file that a killed server left; the lock says that none runs now.
   await rm(path, { force: true });
   const { server } = await serveHttp(adminApp(deps), { path }, "--data-dir");
   return server;
-}
-
-/**
- * A mesh that has run before starts even if its root can't sign for us any more, because the way out is a rotation to another
- * root, and only a running server makes it; `keepCredentials` goes on trying, and says what is wrong.
- */
-async function firstCredentials(controller: RotationController, own: ServerCredentials) {
-  try {
-    return (await own.for(controller.trust)).credentials;
-  } catch (error) {
-    if (controller.recoveringSince === undefined || !(error instanceof MeshrootError)) throw error;
-    return undefined;
-  }
-}
-
-/** Our own certificate and the client CA follow the trust in force. */
-function keepCredentials(
-  controller: RotationController,
-  own: ServerCredentials,
-  xds: XdsServer<ClientIdentity>,
-  log: Logger,
-): void {
-  const complain = complainer(log.error.bind(log), "xds");
-  let installed = "";
-  let busy = false;
-  controller.subscribe(() => {
-    if (busy) return;
-    busy = true;
-    own
-      .for(controller.trust)
-      .then(({ credentials, problem }) => {
-        const next = JSON.stringify(credentials);
-        if (next !== installed) xds.setCredentials(credentials);
-        installed = next;
-        complain(problem, (message) => `our own xDS certificate could not be renewed yet: ${message}`);
-      })
-      .catch((error: unknown) => complain(error, (message) => `xDS has no certificate of its own: ${message}`))
-      .finally(() => {
-        busy = false;
-      });
-  });
 }
