@@ -1,8 +1,8 @@
 /** The two durable documents of the controller: the trust in force, and the ledger's rows. */
 
 import { MeshrootError } from "../core/errors.ts";
-import { emptyLedger, type Ledger, type ProxyId } from "../core/ledger.ts";
 import { type DurableRow, fromDurable, toDurable } from "../core/ledger-rows.ts";
+import { emptyLedger, type Ledger, type ProxyId } from "../core/ledger-state.ts";
 import type { ProviderSpec } from "../core/mesh-root.ts";
 import type { TrustInForce } from "../core/trust.ts";
 import type { StateStore } from "./ports.ts";

@@ -6,8 +6,8 @@
 import { createHash } from "node:crypto";
 import type { Content, SecretKind } from "../core/content.ts";
 import { type ProxyIdentity, principalOf, type ServiceIdentity } from "../core/identity.ts";
-import { type Consumer, type ProxyRow, slotKey } from "../core/ledger.ts";
 import { needsProof, presentedRoots, readyForLeaf } from "../core/ledger-queries.ts";
+import { type Consumer, type ProxyRow, slotKey } from "../core/ledger-state.ts";
 import { resolveSecretName } from "../core/secret-names.ts";
 import { type RootId, rootOf, sanForms, type TrustInForce } from "../core/trust.ts";
 import type { Leaf, LeafIssuer, LeafKind } from "./leaf-issuer.ts";

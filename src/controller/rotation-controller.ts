@@ -6,15 +6,17 @@
 import { MeshrootError, type Problem, raise } from "../core/errors.ts";
 import type { GateSettings } from "../core/gates.ts";
 import type { Hold, HoldReason } from "../core/holds.ts";
-import { type Ledger, type LedgerEvent, record } from "../core/ledger.ts";
+import { type LedgerEvent, record } from "../core/ledger.ts";
 import { syncState } from "../core/ledger-queries.ts";
-import type { MeshRoot, ProviderSpec, RootListing } from "../core/mesh-root.ts";
+import type { Ledger } from "../core/ledger-state.ts";
+import type { RootListing } from "../core/mesh-root.ts";
 import { checkSet } from "../core/mesh-root-rules.ts";
 import { type GateClock, type Plan, planRotation, wakeAt } from "../core/rotation-plan.ts";
-import { desiredTrust, initialTrust, type RootId, rootOf, type TrustedRoot, type TrustInForce } from "../core/trust.ts";
+import { desiredTrust, initialTrust, rootOf, type TrustedRoot, type TrustInForce } from "../core/trust.ts";
 import type { Authorities } from "./authorities.ts";
-import { availabilityHolds, trustableRoots, unusableRoot } from "./availability.ts";
+import { availabilityHolds } from "./availability.ts";
 import { loadLedger, loadTrust, RowWriter, saveTrust } from "./durable-state.ts";
+import { firstUnreadable, KnownRoots } from "./known-roots.ts";
 import type { Clock, Log, StateStore } from "./ports.ts";
 
 export type ControllerDeps = {
@@ -35,11 +37,8 @@ export class RotationController {
   readonly #recoveringSince: number | undefined;
   readonly #listeners = new Set<(what: "trust" | "plan") => void>();
   #trust: TrustInForce;
-  #specs: Map<string, ProviderSpec>;
-  #roots: RootListing;
+  readonly #roots: KnownRoots;
   #holds: readonly Hold[] = [];
-  /** Why the roles can't be followed, by the last plan. */
-  #problem: Problem | undefined;
   #gates: GateClock = {};
   #wanted: (proxy: string, name: string, consumer: "envoy" | "agent") => string | undefined = () => undefined;
   #running = false;
@@ -51,42 +50,42 @@ export class RotationController {
     deps: ControllerDeps,
     ledger: Ledger,
     trust: TrustInForce,
-    specs: Map<string, ProviderSpec>,
-    roots: RootListing,
+    roots: KnownRoots,
     restarted: boolean,
   ) {
     this.#deps = deps;
     this.ledger = ledger;
     this.#rows = new RowWriter(deps.state, ledger);
     this.#trust = trust;
-    this.#specs = specs;
     this.#roots = roots;
     this.#recoveringSince = restarted ? deps.clock.now() : undefined;
   }
 
   /**
-   * Reads back what is durable, or puts the first trust in force. Throws MR1007 when a new mesh has no active root, and
-   * what its provider throws when that root's authority can't be had, and MR3002 or MR3003 when it can't sign; a mesh that has run before starts whatever became
-   * of its roots, and says what is wrong.
+   * Reads back what is durable, or puts the first trust in force. A new mesh can't start without a root that can sign: throws
+   * MR1007 when none is active, MR3002 or MR3003 when it is not valid now, and what its provider throws. A mesh that has run
+   * before starts whatever became of its roots, and says what is wrong.
    */
-  static async start(deps: ControllerDeps, roots: RootListing): Promise<RotationController> {
-    const stored = await loadTrust(deps.state);
-    const ledger = await loadLedger(deps.state, deps.clock.now());
+  static async start(deps: ControllerDeps, listing: RootListing): Promise<RotationController> {
+    const { authorities, clock, settings, state } = deps;
+    const stored = await loadTrust(state);
+    const ledger = await loadLedger(state, clock.now());
     const specs = new Map(Object.entries(stored?.authorities ?? {}));
-    await deps.authorities.load(roots.roots, stored && { specs, trust: stored.trust });
-    if (stored !== undefined) return new RotationController(deps, ledger, stored.trust, specs, roots, true).#begin();
-    const trust = initialTrust(desiredTrust(roots.roots, deps.authorities.trusted));
-    const problem = firstUnreadable(roots) ?? checkSet(roots.roots, deps.settings.namespace);
-    if (problem !== undefined || trust === undefined) {
-      throw problem === undefined
-        ? new MeshrootError("MR1007", "no active root can sign", "Give one MeshRootCertificate the role active.")
-        : MeshrootError.from(problem);
+    const roots = new KnownRoots({ authorities, namespace: settings.namespace, listing, specs });
+    if (stored !== undefined) {
+      await roots.load(stored.trust);
+      return new RotationController(deps, ledger, stored.trust, roots, true).#begin();
     }
-    raise(deps.authorities.signingProblem(rootOf(trust, trust.signer), deps.clock.now()));
-    const controller = new RotationController(deps, ledger, trust, specs, roots, false);
-    controller.#rememberSpecs();
-    await saveTrust(deps.state, trust, controller.#specs);
-    return controller.#begin();
+    await authorities.load(listing.roots, undefined);
+    raise(firstUnreadable(listing) ?? checkSet(listing.roots, settings.namespace));
+    const trust = initialTrust(desiredTrust(listing.roots, authorities.trusted));
+    if (trust === undefined) {
+      throw new MeshrootError("MR1007", "no active root can sign", "Give one MeshRootCertificate the role active.");
+    }
+    raise(authorities.signingProblem(rootOf(trust, trust.signer), clock.now()));
+    roots.remember();
+    await saveTrust(state, trust, roots.specs);
+    return new RotationController(deps, ledger, trust, roots, false).#begin();
   }
 
   /** The trust in force: durable, and so free to be published. */
@@ -99,7 +98,7 @@ export class RotationController {
   }
 
   get roots(): RootListing {
-    return this.#roots;
+    return this.#roots.listing;
   }
 
   /** Roots whose authority is loaded, by name of their MRC. */
@@ -129,8 +128,8 @@ export class RotationController {
     return () => this.#listeners.delete(listener);
   }
 
-  setRoots(roots: RootListing): void {
-    this.#roots = roots;
+  setRoots(listing: RootListing): void {
+    this.#roots.listing = listing;
     this.replan();
   }
 
@@ -183,8 +182,7 @@ export class RotationController {
       let changed = true;
       while (changed && !this.#stopped) {
         this.#again = false;
-        const known = { specs: this.#specs, trust: this.#trust };
-        await this.#deps.authorities.load([...this.#roots.roots, ...this.#deletedSigner()], known);
+        await this.#roots.load(this.#trust);
         changed = await this.#advance();
       }
     } finally {
@@ -202,18 +200,18 @@ export class RotationController {
     record(this.ledger, { type: "tick", at: now });
     this.#noteSynced();
     const plan = this.#plan(now);
-    const holds = [...availabilityHolds(this.#deps.authorities, this.#trust, this.#roots.roots, now), ...plan.holds];
+    const holds = [...availabilityHolds(this.#deps.authorities, this.#trust, this.roots.roots, now), ...plan.holds];
     this.#gates = plan.gates;
     this.#reportHolds(holds);
     this.#holds = holds;
-    const remembered = this.#rememberSpecs();
+    const remembered = this.#roots.remember();
     if (plan.change === undefined) {
-      if (remembered) await saveTrust(state, this.#trust, this.#specs);
+      if (remembered) await saveTrust(state, this.#trust, this.#roots.specs);
       await this.#destroyDeleted(now);
       return false;
     }
     const { kind, root, forced } = plan.change;
-    await saveTrust(state, plan.trust, this.#specs);
+    await saveTrust(state, plan.trust, this.#roots.specs);
     this.#trust = plan.trust;
     const fields = {
       component: "rotation",
@@ -229,46 +227,17 @@ export class RotationController {
   }
 
   #plan(now: number): Plan {
-    const { authorities, settings } = this.#deps;
-    const { roots } = this.#roots;
-    const desired = desiredTrust(roots, trustableRoots(authorities, this.#trust));
-    const able = desired.signers.filter((root) => authorities.signingProblem(root, now) === undefined);
-    // An incumbent that can't sign stays where no other active root can: moving to none is no way out.
-    const signers = able.length > 0 ? able : desired.signers.filter((root) => root.id === this.#trust.signer);
-    this.#problem =
-      this.#unreadableRoot() ??
-      checkSet(roots, settings.namespace) ??
-      authorities.changedUnderneath(roots, this.#specs) ??
-      unusableRoot(authorities, this.#trust, roots);
     return planRotation({
       trust: this.#trust,
-      desired: { ...desired, signers },
-      problem: this.#problem,
+      desired: this.#roots.desired(this.#trust, now),
+      problem: this.#roots.problem(this.#trust),
       ledger: this.ledger,
       now,
-      settings,
+      settings: this.#deps.settings,
       recoveringSince: this.#recoveringSince,
       gates: this.#gates,
-      override: roots.find((root) => root.role !== "inactive" && root.forceUnsafe !== undefined)?.forceUnsafe,
+      override: this.#roots.override,
     });
-  }
-
-  /** A manifest that can't be read must not look like a deletion: its root is missing, and nobody said so. */
-  #unreadableRoot(): Problem | undefined {
-    const { roots } = this.#roots;
-    const present = new Set(roots.map((root) => root.name));
-    const isMissing = [...this.#specs.keys()].some((name) => !present.has(name));
-    return isMissing || roots.length === 0 ? firstUnreadable(this.#roots) : undefined;
-  }
-
-  /** Its manifest is gone while it still signs: its key is kept, and found again after a restart. */
-  #deletedSigner(): MeshRoot[] {
-    const { name, form } = rootOf(this.#trust, this.#trust.signer);
-    const provider = this.#specs.get(name);
-    if (provider === undefined || this.#roots.roots.some((root) => root.name === name)) return [];
-    const { namespace } = this.#deps.settings;
-    const { trustDomain, spiffe: spiffeEnabled } = form;
-    return [{ name, namespace, role: "inactive", trustDomain, spiffeEnabled, provider, createdAt: 0 }];
   }
 
   #noteSynced(): void {
@@ -296,33 +265,12 @@ export class RotationController {
     }
   }
 
-  #rememberSpecs(): boolean {
-    let changed = false;
-    for (const root of this.#roots.roots) {
-      if (this.#specs.has(root.name) || !this.#deps.authorities.trusted.has(root.name)) continue;
-      this.#specs.set(root.name, root.provider);
-      changed = true;
-    }
-    return changed;
-  }
-
-  /** Deleting an MRC destroys its CA's key, unless that root still signs (C5). */
   async #destroyDeleted(now: number): Promise<void> {
-    // An emptied folder or a broken manifest is no order to destroy keys.
-    if (this.#problem !== undefined) return;
-    const { authorities, log, state } = this.#deps;
-    const inUse: RootId = this.#trust.signer;
-    const destroyed = await authorities.destroyDeleted(
-      this.#roots.roots,
-      this.#specs,
-      this.#trust.roots[inUse]?.name,
-      now,
-    );
+    const destroyed = await this.#roots.destroyDeleted(this.#trust, now);
     for (const name of destroyed) {
-      this.#specs.delete(name);
-      log.info({ component: "rotation", root: name }, `root ${name} was deleted: its key is destroyed`);
+      this.#deps.log.info({ component: "rotation", root: name }, `root ${name} was deleted: its key is destroyed`);
     }
-    if (destroyed.length > 0) await saveTrust(state, this.#trust, this.#specs);
+    if (destroyed.length > 0) await saveTrust(this.#deps.state, this.#trust, this.#roots.specs);
   }
 
   #wake(): void {
@@ -333,10 +281,6 @@ export class RotationController {
     const at = Math.min(wakeAt(plan, now) ?? now + TICK_MS, now + TICK_MS);
     this.#cancelWake = this.#deps.clock.after(Math.max(1, at - now), () => this.replan());
   }
-}
-
-function firstUnreadable({ problems: [first] }: RootListing): Problem | undefined {
-  return first && { ...first.problem, message: `${first.source}: ${first.problem.message}` };
 }
 
 /** Holds that somebody has to do something about. */

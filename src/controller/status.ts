@@ -2,7 +2,6 @@
 
 import type { Hold } from "../core/holds.ts";
 import { identityName } from "../core/identity.ts";
-import type { ProxyRow } from "../core/ledger.ts";
 import {
   type AbsentPolicy,
   counts,
@@ -13,6 +12,7 @@ import {
   syncState,
   trusts,
 } from "../core/ledger-queries.ts";
+import type { ProxyRow } from "../core/ledger-state.ts";
 import type { MeshRoot } from "../core/mesh-root.ts";
 import { rootOf, type TrustInForce } from "../core/trust.ts";
 import type { RotationController } from "./rotation-controller.ts";

@@ -4,7 +4,6 @@
  */
 
 import { type Gate, type Hold, type HoldReason, listed, type Waiting, waiting } from "./holds.ts";
-import type { Ledger, ProxyRow } from "./ledger.ts";
 import {
   type AbsentPolicy,
   counts,
@@ -17,6 +16,7 @@ import {
   UNPROVEN_AFTER_MS,
   unheard,
 } from "./ledger-queries.ts";
+import type { Ledger, ProxyRow } from "./ledger-state.ts";
 import { type RootId, rootOf, sanForms, type TrustInForce } from "./trust.ts";
 
 export type GateSettings = {

@@ -1,9 +1,9 @@
 /** A hold: a change that waits, why, and for whom. Printed unchanged in status, logs and events. */
 
 import { identityName } from "./identity.ts";
-import type { ProxyRow } from "./ledger.ts";
 import type { AbsentPolicy } from "./ledger-queries.ts";
 import { countsUntil, isConnected } from "./ledger-queries.ts";
+import type { ProxyRow } from "./ledger-state.ts";
 
 /**
  * roles: the set of MRCs is not allowed, or a root can't be had. signer: the signer wants to move. bundle: a root wants

@@ -1,7 +1,7 @@
 /** Questions to the ledger. All are pure; evidence.md gives the rules by number. */
 
 import { type Content, isLeaf, type LeafContent } from "./content.ts";
-import type { Consumer, Ledger, LiveStream, ProxyRow, Slot } from "./ledger.ts";
+import type { Consumer, Ledger, LiveStream, ProxyRow, Slot } from "./ledger-state.ts";
 import type { RootId } from "./trust.ts";
 
 export type AbsentPolicy = "until-leaf-expiry" | "wait";

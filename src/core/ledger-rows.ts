@@ -2,6 +2,7 @@
 
 import type { Content, SecretKind } from "./content.ts";
 import type { ProxyIdentity } from "./identity.ts";
+import { mayRun } from "./ledger-queries.ts";
 import {
   type Consumer,
   type Ledger,
@@ -11,8 +12,7 @@ import {
   type ProxyRow,
   type Refusal,
   slotKey,
-} from "./ledger.ts";
-import { mayRun } from "./ledger-queries.ts";
+} from "./ledger-state.ts";
 import type { RootId } from "./trust.ts";
 
 type DurableSlot = {

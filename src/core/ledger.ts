@@ -6,89 +6,19 @@
  * something that the same client processed later.
  */
 
-import type { Content, SecretKind } from "./content.ts";
+import type { Content } from "./content.ts";
 import type { ProxyIdentity } from "./identity.ts";
+import {
+  type Consumer,
+  type Ledger,
+  newRow,
+  type ProxyId,
+  type ProxyRow,
+  type Slot,
+  type StreamId,
+  slotKey,
+} from "./ledger-state.ts";
 import type { RootId } from "./trust.ts";
-
-export type ProxyId = string;
-export type StreamId = string;
-/** Whose stream it is. A claim of the client; it changes only that proxy's own row. */
-export type Consumer = "envoy" | "agent";
-
-/** One content on its way to a slot. `seq` orders all sends of this process. */
-export type Entry = { readonly seq: number; readonly content: Content };
-
-/** What one stream delivered into a slot. An ended line with entries is what evidence.md calls an orphan set. */
-export type Line = {
-  readonly stream: StreamId;
-  entries: Entry[];
-  /** Another stream of the slot was open at the same time, so the order of their deliveries is not known. */
-  overlapped: boolean;
-  ended?: { readonly at: number; readonly seq: number };
-  /** A send made after its end has been ACKed. */
-  superseded: boolean;
-};
-
-/** A refused content and when it may be sent again (E5). Belongs to the slot, outlives its streams. */
-export type Refusal = {
-  readonly version: string;
-  readonly at: number;
-  readonly attempts: number;
-  readonly retryAt: number;
-};
-
-export type Slot = {
-  readonly consumer: Consumer;
-  readonly name: string;
-  readonly kind: SecretKind;
-  /** The bundle carries SAN matchers of its own. */
-  readonly matchers: boolean;
-  lines: Line[];
-  /** The last content that was ACKed; `seq` keeps a late ACK of an older send from overwriting it (R17). */
-  acked: { readonly version: string; readonly seq: number } | undefined;
-  /** A bundle was ACKed or NACKed on a live stream, and so is stored: the roots it held (E10). */
-  answered: { readonly stream: StreamId; readonly roots: readonly RootId[] } | undefined;
-  refusal: Refusal | undefined;
-  lastAskedAt: number;
-};
-
-/** Envoy's own words about a set of secrets that it refused (E12). */
-export type ProxyError = {
-  readonly answering: string;
-  readonly message: string;
-  readonly at: number;
-  /** All names sent since the proxy was last SYNCED: the verdict is on the set. */
-  readonly names: readonly string[];
-};
-
-export type LiveStream = {
-  readonly consumer: Consumer;
-  readonly openedAt: number;
-  names: ReadonlySet<string>;
-  /** Names that another open stream of the proxy asked for too, at some time of this stream's life, and since when. */
-  readonly shared: Map<string, number>;
-};
-
-export type ProxyRow = {
-  readonly identity: ProxyIdentity;
-  readonly slots: Map<string, Slot>;
-  readonly streams: Map<StreamId, LiveStream>;
-  lastContactAt: number;
-  /** Start of the present unbroken presence of its Envoy. */
-  presentSince: number;
-  hadLeaf: boolean;
-  leafFirstSentAt: number | undefined;
-  error: ProxyError | undefined;
-  sentSinceSynced: Set<string>;
-  /** Under which root its Envoy and its agent last authenticated (C5). */
-  auth: { envoy?: RootId; agent?: RootId };
-  /** Has ACKed on a stream of this process (E14). */
-  heard: boolean;
-  assumed: { readonly reason: string; readonly at: number } | undefined;
-  forgotten: { readonly reason: string; readonly at: number } | undefined;
-};
-
-export type Ledger = { readonly proxies: Map<ProxyId, ProxyRow>; seq: number };
 
 /** Refused contents come back after 30 s, doubling to 30 min (E5). */
 const RETRY_MIN_MS = 30_000;
@@ -118,14 +48,6 @@ export type LedgerEvent =
   | { type: "forget"; proxy: ProxyId; reason: string; at: number }
   | { type: "retry"; proxy: ProxyId; at: number }
   | { type: "tick"; at: number };
-
-export function emptyLedger(): Ledger {
-  return { proxies: new Map(), seq: 0 };
-}
-
-export function slotKey(consumer: Consumer, name: string): string {
-  return `${consumer}|${name}`;
-}
 
 /** Applies one event; returns the sequence number of the ledger after it (for `sent`: that of the send). */
 export function record(ledger: Ledger, event: LedgerEvent): number {
@@ -180,24 +102,6 @@ function connect(ledger: Ledger, event: LedgerEvent & { type: "connected" }): vo
   row.auth = { ...row.auth, [event.consumer]: event.root };
   row.lastContactAt = event.at;
   row.forgotten = undefined;
-}
-
-export function newRow(identity: ProxyIdentity, at: number): ProxyRow {
-  return {
-    identity,
-    slots: new Map(),
-    streams: new Map(),
-    lastContactAt: at,
-    presentSince: at,
-    hadLeaf: false,
-    leafFirstSentAt: undefined,
-    error: undefined,
-    sentSinceSynced: new Set(),
-    auth: {},
-    heard: false,
-    assumed: undefined,
-    forgotten: undefined,
-  };
 }
 
 function ask(row: ProxyRow, event: LedgerEvent & { type: "asked" }): void {

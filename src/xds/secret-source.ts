@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import type { Material, MeshSecrets } from "../controller/mesh-secrets.ts";
 import type { Clock, Log } from "../controller/ports.ts";
 import type { RotationController } from "../controller/rotation-controller.ts";
-import type { Consumer } from "../core/ledger.ts";
+import type { Consumer } from "../core/ledger-state.ts";
 import type { ClientIdentity } from "./client-identity.ts";
 import { SECRET_TYPE_URL, type SecretWriter, tlsCertificateWriter, validationContextWriter } from "./secret-codec.ts";
 import type { ResourceSession, ResourceSource, XdsClient } from "./source.ts";

@@ -1,7 +1,8 @@
 /** A ledger on a desk: events in short words, plans on demand. For the tests of the E-rules. */
 
 import type { Content } from "../../src/core/content.ts";
-import { emptyLedger, type Ledger, type ProxyRow, record, type Slot } from "../../src/core/ledger.ts";
+import { record } from "../../src/core/ledger.ts";
+import { emptyLedger, type Ledger, type ProxyRow, type Slot } from "../../src/core/ledger-state.ts";
 import { type GateClock, type Plan, planRotation } from "../../src/core/rotation-plan.ts";
 import { type DesiredTrust, type TrustedRoot, type TrustInForce, withRoots } from "../../src/core/trust.ts";
 

@@ -191,7 +191,8 @@ export async function startMesh(t: TestContext, setup: MeshSetup): Promise<E2eMe
       const total = load();
       assert.ok(total.requests > 0, "there was no traffic");
       assert.deepEqual(generations, generations.toSorted(byNumber), "generations only rise, over restarts too (E1)");
-      assert.deepEqual(total.list, [], `${total.failures} of ${total.requests} requests failed`);
+      const why = total.failures === 0 ? "" : await tlsTroubles(mesh, total.list);
+      assert.deepEqual(total.list, [], `${total.failures} of ${total.requests} requests failed\n${why}`);
       return total;
     },
     untilLoaded: (trusted, leafRoot) =>
@@ -220,6 +221,18 @@ async function hasLoaded(
     // An older Envoy lists the first root of a bundle alone, which is proof of one root and of no more.
     listsWholeBundle(version) ? [...found].sort().join() === wanted : trusted.includes(found[0] ?? "");
   return contexts.length > 1 && contexts.every((one) => matches(one.trusted) && one.leafRoot === leafRoot);
+}
+
+/** What the Envoys at both ends of the failed requests have counted: a refused handshake differs from a slow machine. */
+async function tlsTroubles(mesh: DemoMesh, failures: readonly TrafficFailure[]): Promise<string> {
+  const names = new Set(failures.flatMap(({ from, to }) => [from, to]));
+  const troubles =
+    "(fail_verify|connection_error|secrets_not_ready|connect_timeout|connect_fail|no_healthy|none_healthy)";
+  const lines = [...names].map(async (name) => {
+    const stats = await proxyOf(mesh, name).admin.stats(troubles);
+    return [...stats].flatMap(([stat, value]) => (value === 0 ? [] : [`${name}: ${stat}: ${value}`])).join("\n");
+  });
+  return (await Promise.all(lines)).join("\n");
 }
 
 function byNumber(a: number, b: number): number {

@@ -1,7 +1,7 @@
 /** What must hold at every moment of every history. A breach throws `Breach` with the name of what was broken. */
 
-import type { ProxyRow } from "../../../src/core/ledger.ts";
 import { counts } from "../../../src/core/ledger-queries.ts";
+import type { ProxyRow } from "../../../src/core/ledger-state.ts";
 import type { TrustInForce } from "../../../src/core/trust.ts";
 import { CONNECT_TIMEOUT_MS, type Context, type LoadedBundle } from "./envoy.ts";
 import type { MeshProxy } from "./proxy.ts";

@@ -1,0 +1,101 @@
+/**
+ * The MRCs as the store hands them over, and what is known of them from before: which authority each was loaded from. What is
+ * missing from the list is told apart: deleted, or only not readable now.
+ */
+
+import type { Problem } from "../core/errors.ts";
+import type { MeshRoot, ProviderSpec, RootListing } from "../core/mesh-root.ts";
+import { checkSet } from "../core/mesh-root-rules.ts";
+import { type DesiredTrust, desiredTrust, rootOf, type TrustInForce } from "../core/trust.ts";
+import type { Authorities } from "./authorities.ts";
+import { trustableRoots, unusableRoot } from "./availability.ts";
+
+export class KnownRoots {
+  listing: RootListing;
+  /** By name, of every MRC whose authority was ever loaded and not destroyed: what to destroy once it is deleted. */
+  readonly specs: Map<string, ProviderSpec>;
+  readonly #authorities: Authorities;
+  readonly #namespace: string;
+
+  constructor(deps: {
+    authorities: Authorities;
+    namespace: string;
+    listing: RootListing;
+    specs: ReadonlyMap<string, ProviderSpec>;
+  }) {
+    this.#authorities = deps.authorities;
+    this.#namespace = deps.namespace;
+    this.listing = deps.listing;
+    this.specs = new Map(deps.specs);
+  }
+
+  /** Loads what is not loaded yet, also a signer whose manifest is gone: its key is kept while it signs. */
+  load(trust: TrustInForce): Promise<void> {
+    const roots = [...this.listing.roots, ...this.#deletedSigner(trust)];
+    return this.#authorities.load(roots, { specs: this.specs, trust });
+  }
+
+  /** Why the roles can't be followed as they stand. */
+  problem(trust: TrustInForce): Problem | undefined {
+    const { roots } = this.listing;
+    return (
+      this.#unreadable() ??
+      checkSet(roots, this.#namespace) ??
+      this.#authorities.changedUnderneath(roots, this.specs) ??
+      unusableRoot(this.#authorities, trust, roots)
+    );
+  }
+
+  desired(trust: TrustInForce, now: number): DesiredTrust {
+    const desired = desiredTrust(this.listing.roots, trustableRoots(this.#authorities, trust));
+    const able = desired.signers.filter((root) => this.#authorities.signingProblem(root, now) === undefined);
+    // An incumbent that can't sign stays where no other active root can: moving to none is no way out.
+    const signers = able.length > 0 ? able : desired.signers.filter((root) => root.id === trust.signer);
+    return { ...desired, signers };
+  }
+
+  /** The reason for passing the gates unproven, if some root in use carries one. */
+  get override(): string | undefined {
+    return this.listing.roots.find((root) => root.role !== "inactive" && root.forceUnsafe !== undefined)?.forceUnsafe;
+  }
+
+  /** True when a root was loaded that was not on record. */
+  remember(): boolean {
+    const added = this.listing.roots.filter(
+      (root) => !this.specs.has(root.name) && this.#authorities.trusted.has(root.name),
+    );
+    for (const root of added) this.specs.set(root.name, root.provider);
+    return added.length > 0;
+  }
+
+  /** Deleting an MRC destroys its CA's key, unless that root still signs (C5). Returns the names of those destroyed. */
+  async destroyDeleted(trust: TrustInForce, now: number): Promise<string[]> {
+    // An emptied folder or a broken manifest is no order to destroy keys.
+    if (this.problem(trust) !== undefined) return [];
+    const signer = rootOf(trust, trust.signer).name;
+    const destroyed = await this.#authorities.destroyDeleted(this.listing.roots, this.specs, signer, now);
+    for (const name of destroyed) this.specs.delete(name);
+    return destroyed;
+  }
+
+  /** A manifest that can't be read must not look like a deletion: its root is missing, and nobody said so. */
+  #unreadable(): Problem | undefined {
+    const { roots } = this.listing;
+    const present = new Set(roots.map((root) => root.name));
+    const isMissing = [...this.specs.keys()].some((name) => !present.has(name));
+    return isMissing || roots.length === 0 ? firstUnreadable(this.listing) : undefined;
+  }
+
+  #deletedSigner(trust: TrustInForce): MeshRoot[] {
+    const { name, form } = rootOf(trust, trust.signer);
+    const provider = this.specs.get(name);
+    if (provider === undefined || this.listing.roots.some((root) => root.name === name)) return [];
+    const { trustDomain, spiffe: spiffeEnabled } = form;
+    return [{ name, namespace: this.#namespace, role: "inactive", trustDomain, spiffeEnabled, provider, createdAt: 0 }];
+  }
+}
+
+/** The first manifest that can't be read, named with its source. */
+export function firstUnreadable({ problems: [first] }: RootListing): Problem | undefined {
+  return first && { ...first.problem, message: `${first.source}: ${first.problem.message}` };
+}
