@@ -3,15 +3,13 @@
 import { randomUUID } from "node:crypto";
 import type { Authorities } from "../controller/authorities.ts";
 import type { MakeLeaf } from "../controller/leaf-issuer.ts";
-import type { Clock, IssuedCertificate, KeyPair, SecretStore } from "../controller/ports.ts";
-import { MANAGED_BY } from "../controller/ports.ts";
+import type { Clock, IssuedCertificate, KeyPair } from "../controller/ports.ts";
 import { MeshrootError, raise } from "../core/errors.ts";
 import { isDnsLabel, type ProxyIdentity } from "../core/identity.ts";
 import { type RootId, rootOf, type TrustInForce } from "../core/trust.ts";
 import { checkLeaf } from "../pki/check.ts";
 import { generateKeyPair, type KeyAlgorithm, privateKeyPem } from "../pki/keys.ts";
 import { renewalTime, serviceLeaf, xdsClient, xdsServer } from "../pki/profiles.ts";
-import type { FrontCredentials } from "../xds/tls-front.ts";
 
 /** DNS SANs of our own certificate; bootstraps match the first, whatever the address is. */
 export const XDS_SERVER_NAMES = ["xds.meshroot.internal", "localhost"] as const;
@@ -124,75 +122,6 @@ export class Issuing {
   }
 }
 
-function clientCaPem(trust: TrustInForce): string {
+export function clientCaPem(trust: TrustInForce): string {
   return [...new Set(trust.xds.map((id) => rootOf(trust, id).certificatePem))].join("");
-}
-
-/**
- * Our own xDS certificate. It is stored with its key, because the root that it stands under may outlive its CA key: a
- * deleted MRC's key is destroyed at once, while its certificate stays on the xDS port until no connection needs it (C5).
- */
-export class ServerCredentials {
-  readonly #issuing: Issuing;
-  readonly #secrets: SecretStore;
-  readonly #ref: { readonly name: string; readonly namespace: string };
-  readonly #clock: Clock;
-  #current:
-    | { root: RootId; certificatePem: string; privateKeyPem: string; renewAt: number; notAfter: number }
-    | undefined;
-
-  constructor(deps: { issuing: Issuing; secrets: SecretStore; namespace: string; clock: Clock }) {
-    this.#issuing = deps.issuing;
-    this.#secrets = deps.secrets;
-    this.#clock = deps.clock;
-    this.#ref = { name: "meshroot-xds-server", namespace: deps.namespace };
-  }
-
-  /**
-   * Credentials for the trust in force; made or renewed where needed. If renewing fails while the present certificate is
-   * still valid, that one stays, and `problem` says why.
-   */
-  async for(trust: TrustInForce): Promise<{ credentials: FrontCredentials; problem?: unknown }> {
-    this.#current ??= await this.#read();
-    const current = this.#current;
-    const now = this.#clock.now();
-    const usable = current !== undefined && current.root === trust.xdsServer && now < current.notAfter;
-    let problem: unknown;
-    if (!usable || now >= current.renewAt) {
-      try {
-        this.#current = await this.#make(trust.xdsServer);
-      } catch (error) {
-        if (!usable) throw error;
-        problem = error;
-      }
-    }
-    const { certificatePem, privateKeyPem: keyPem } = this.#current as NonNullable<typeof current>;
-    return { credentials: { certificatePem, privateKeyPem: keyPem, clientCaPem: clientCaPem(trust) }, problem };
-  }
-
-  async #make(root: RootId) {
-    const made = await this.#issuing.server(root);
-    const labels = { [MANAGED_BY.key]: MANAGED_BY.value };
-    const data = {
-      "tls.crt": Buffer.from(made.chainPem),
-      "tls.key": Buffer.from(made.privateKeyPem),
-      root: Buffer.from(root),
-    };
-    await this.#secrets.write({ ...this.#ref, labels, data });
-    return this.#entry(root, made.chainPem, made.privateKeyPem, made.notAfter);
-  }
-
-  async #read() {
-    const secret = await this.#secrets.read(this.#ref);
-    const [certificate, key, root] = [secret?.data["tls.crt"], secret?.data["tls.key"], secret?.data.root];
-    if (certificate === undefined || key === undefined || root === undefined) return undefined;
-    const { inspect } = await import("../pki/inspect.ts");
-    const { notAfter } = inspect(certificate.toString());
-    return this.#entry(root.toString(), certificate.toString(), key.toString(), notAfter);
-  }
-
-  #entry(root: RootId, certificatePem: string, keyPem: string, notAfter: number) {
-    const now = this.#clock.now();
-    return { root, certificatePem, privateKeyPem: keyPem, notAfter, renewAt: renewalTime(now, notAfter) };
-  }
 }

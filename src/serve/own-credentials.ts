@@ -1,12 +1,18 @@
 /** Our own certificate on the xDS port: at the start, and for as long as the server runs. */
 
+import { createPrivateKey, X509Certificate } from "node:crypto";
 import type { Logger } from "pino";
+import { type Clock, MANAGED_BY, type SecretStore } from "../controller/ports.ts";
 import type { RotationController } from "../controller/rotation-controller.ts";
 import { MeshrootError } from "../core/errors.ts";
+import type { RootId, TrustInForce } from "../core/trust.ts";
+import { inspect } from "../pki/inspect.ts";
+import { renewalTime } from "../pki/profiles.ts";
 import type { ClientIdentity } from "../xds/client-identity.ts";
 import type { XdsServer } from "../xds/server.ts";
+import type { FrontCredentials } from "../xds/tls-front.ts";
 import { complainer } from "./complainer.ts";
-import type { ServerCredentials } from "./issuing.ts";
+import { clientCaPem, type Issuing } from "./issuing.ts";
 
 /**
  * A mesh that has run before starts even if its root can't sign for us any more, because the way out is a rotation to another
@@ -47,4 +53,78 @@ export function keepCredentials(
         busy = false;
       });
   });
+}
+
+/**
+ * Our own xDS certificate. It is stored with its key, because the root that it stands under may outlive its CA key: a
+ * deleted MRC's key is destroyed at once, while its certificate stays on the xDS port until no connection needs it (C5).
+ */
+export class ServerCredentials {
+  readonly #issuing: Issuing;
+  readonly #secrets: SecretStore;
+  readonly #ref: { readonly name: string; readonly namespace: string };
+  readonly #clock: Clock;
+  #current:
+    | { root: RootId; certificatePem: string; privateKeyPem: string; renewAt: number; notAfter: number }
+    | undefined;
+
+  constructor(deps: { issuing: Issuing; secrets: SecretStore; namespace: string; clock: Clock }) {
+    this.#issuing = deps.issuing;
+    this.#secrets = deps.secrets;
+    this.#clock = deps.clock;
+    this.#ref = { name: "meshroot-xds-server", namespace: deps.namespace };
+  }
+
+  /**
+   * Credentials for the trust in force; made or renewed where needed. If renewing fails while the present certificate is
+   * still valid, that one stays, and `problem` says why.
+   */
+  async for(trust: TrustInForce): Promise<{ credentials: FrontCredentials; problem?: unknown }> {
+    this.#current ??= await this.#read();
+    const current = this.#current;
+    const now = this.#clock.now();
+    const usable = current !== undefined && current.root === trust.xdsServer && now < current.notAfter;
+    let problem: unknown;
+    if (!usable || now >= current.renewAt) {
+      try {
+        this.#current = await this.#make(trust.xdsServer);
+      } catch (error) {
+        if (!usable) throw error;
+        problem = error;
+      }
+    }
+    const { certificatePem, privateKeyPem: keyPem } = this.#current as NonNullable<typeof current>;
+    return { credentials: { certificatePem, privateKeyPem: keyPem, clientCaPem: clientCaPem(trust) }, problem };
+  }
+
+  async #make(root: RootId) {
+    const made = await this.#issuing.server(root);
+    const labels = { [MANAGED_BY.key]: MANAGED_BY.value };
+    const data = {
+      "tls.crt": Buffer.from(made.chainPem),
+      "tls.key": Buffer.from(made.privateKeyPem),
+      root: Buffer.from(root),
+    };
+    await this.#secrets.write({ ...this.#ref, labels, data });
+    return this.#entry(root, made.chainPem, made.privateKeyPem, made.notAfter);
+  }
+
+  /** Undefined also where it can't be used: it is ours alone, and is made again. */
+  async #read() {
+    try {
+      const secret = await this.#secrets.read(this.#ref);
+      const [certificate, key, root] = [secret?.data["tls.crt"], secret?.data["tls.key"], secret?.data.root];
+      if (certificate === undefined || key === undefined || root === undefined) return undefined;
+      if (!new X509Certificate(certificate).checkPrivateKey(createPrivateKey(key))) return undefined;
+      const { notAfter } = inspect(certificate.toString());
+      return this.#entry(root.toString(), certificate.toString(), key.toString(), notAfter);
+    } catch {
+      return undefined;
+    }
+  }
+
+  #entry(root: RootId, certificatePem: string, keyPem: string, notAfter: number) {
+    const now = this.#clock.now();
+    return { root, certificatePem, privateKeyPem: keyPem, notAfter, renewAt: renewalTime(now, notAfter) };
+  }
 }

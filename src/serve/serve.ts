@@ -27,8 +27,8 @@ import { adminApp, adminSocketPath } from "./admin-api.ts";
 import { collectMetrics } from "./collect-metrics.ts";
 import { complainer } from "./complainer.ts";
 import { firstRoot } from "./first-root.ts";
-import { Issuing, ServerCredentials, XDS_SERVER_NAMES } from "./issuing.ts";
-import { firstCredentials, keepCredentials } from "./own-credentials.ts";
+import { Issuing, XDS_SERVER_NAMES } from "./issuing.ts";
+import { firstCredentials, keepCredentials, ServerCredentials } from "./own-credentials.ts";
 
 export type RunningServer = {
   readonly xdsPort: number;
