@@ -128,7 +128,7 @@ async function openRoots({ dataDir, force }: StoryDeps) {
   const files = rootFiles(join(dataDir, "roots"), DEFAULT_NAMESPACE);
   const find = async (name: string): Promise<MeshRoot> => {
     const root = (await files.list()).roots.find((candidate) => candidate.name === name);
-    if (root === undefined) throw new MeshrootError("MR1009", `root ${name} is not there`, "start the demo again");
+    if (root === undefined) throw new MeshrootError("MR1009", `root ${name} is not there`, "Start the demo again.");
     return root;
   };
   const forced = force === undefined ? {} : { forceUnsafe: force };
@@ -162,7 +162,7 @@ async function waitUntil(reached: () => Promise<boolean>, what: string, { signal
       throw new MeshrootError(
         "MR5006",
         `${what} did not spread within ${STEP_LIMIT_MS / 1000} s`,
-        held.join("; ") || "see the Envoys' logs",
+        held.join("; ") || "See the Envoys' logs: run it with --keep.",
       );
     }
     await sleep(POLL_MS, signal);
