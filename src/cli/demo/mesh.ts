@@ -41,6 +41,7 @@ export class DemoMesh {
   readonly #options: MeshOptions;
   readonly #plans = new Map<string, Plan>();
   readonly #apps = new Map<string, EchoApp>();
+  readonly #relays: Relay[] = [];
 
   /** `names`: all services that will ever be in the mesh; each is started by `start`. */
   static async plan(options: MeshOptions, names: readonly string[]): Promise<DemoMesh> {
@@ -71,6 +72,7 @@ export class DemoMesh {
     const certDir = join(home, "certs");
     const credentials = await this.#options.bootstrap({ serviceAccount: name, namespace, kind: "sidecar" });
     const relay = await startRelay({ port: xdsPort });
+    this.#relays.push(relay);
     const app = this.#apps.get(name) ?? (await startEchoApp(name));
     this.#apps.set(name, app);
     await mkdir(home, { recursive: true });
@@ -136,7 +138,7 @@ export class DemoMesh {
 
   async stop(): Promise<void> {
     await Promise.all([...this.proxies.values()].map(({ envoy }) => envoy.stop()));
-    await Promise.all([...this.proxies.values()].map(({ relay }) => relay.stop()));
+    await Promise.all(this.#relays.map((relay) => relay.stop()));
     await Promise.all([...this.#apps.values()].map((app) => app.stop()));
   }
 
