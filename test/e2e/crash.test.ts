@@ -2,12 +2,12 @@
 
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
+import { freePorts } from "../../src/cli/demo/free-ports.ts";
 import type { MeshStatus } from "../../src/controller/status.ts";
 import type { EnvoyBinary } from "../../src/envoy/binary.ts";
 import { A, B, type E2eMesh, proxyOf, startMesh } from "../support/e2e-mesh.ts";
 import { type ChildServer, type ServerSettings, spawnServer } from "../support/e2e-server.ts";
 import { envoyOrSkip } from "../support/envoy.ts";
-import { freePorts } from "../support/free-ports.ts";
 
 test("killed between the growth of trust and the signer's move, and after the move: no request fails", async (t) => {
   const envoy = await envoyOrSkip(t);

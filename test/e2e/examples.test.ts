@@ -6,6 +6,7 @@ import { request } from "node:http";
 import { basename, join } from "node:path";
 import { text } from "node:stream/consumers";
 import { test } from "node:test";
+import { freePorts } from "../../src/cli/demo/free-ports.ts";
 import { startEchoApp } from "../../src/cli/demo/traffic.ts";
 import { type EnvoyAdmin, envoyAdmin } from "../../src/envoy/admin.ts";
 import { ENVOY_VERSIONS } from "../../src/envoy/binary.ts";
@@ -13,7 +14,6 @@ import { writeCredentials } from "../../src/envoy/credentials-dir.ts";
 import { temporaryDirectory } from "../support/data-dir.ts";
 import { bootstrapFrom, serveHere } from "../support/e2e-server.ts";
 import { envoyOrSkip, eventually, runEnvoy } from "../support/envoy.ts";
-import { freePorts } from "../support/free-ports.ts";
 
 const EXAMPLES = join(import.meta.dirname, "../../envoy-examples");
 const SIDES = { server: "bookstore", client: "bookbuyer" } as const;

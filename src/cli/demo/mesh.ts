@@ -1,7 +1,6 @@
 /** A small real mesh on loopback: one Envoy for each service, each with an app behind it and a way to every other. */
 
 import { mkdir, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { type EnvoyAdmin, envoyAdmin } from "../../envoy/admin.ts";
 import { renderProxyFiles } from "../../envoy/bootstrap.ts";
@@ -9,6 +8,7 @@ import { writeCredentials } from "../../envoy/credentials-dir.ts";
 import { type EnvoyProcess, startEnvoy } from "../../envoy/process.ts";
 import type { XdsVariant } from "../../envoy/secret-sources.ts";
 import type { BootstrapAnswer, BootstrapRequest } from "../../serve/admin-api.ts";
+import { freePorts } from "./free-ports.ts";
 import { type Relay, startRelay } from "./relay.ts";
 import { type EchoApp, startEchoApp, type TrafficTarget } from "./traffic.ts";
 
@@ -46,10 +46,11 @@ export class DemoMesh {
   /** `names`: all services that will ever be in the mesh; each is started by `start`. */
   static async plan(options: MeshOptions, names: readonly string[]): Promise<DemoMesh> {
     const mesh = new DemoMesh(options);
+    const ports = await freePorts(names.length * names.length);
+    const next = () => ports.pop() ?? 0;
     for (const name of names) {
-      const outbound = new Map<string, number>();
-      for (const peer of names) if (peer !== name) outbound.set(peer, await freePort());
-      mesh.#plans.set(name, { name, inboundPort: await freePort(), outbound });
+      const outbound = new Map(names.filter((peer) => peer !== name).map((peer) => [peer, next()]));
+      mesh.#plans.set(name, { name, inboundPort: next(), outbound });
     }
     return mesh;
   }
@@ -147,13 +148,4 @@ export class DemoMesh {
     if (plan === undefined) throw new Error(`${name} is not planned`);
     return plan;
   }
-}
-
-/** A port that is free now. Envoy has to be told its peers' ports before those peers listen. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === "object" && address !== null ? address.port : 0;
 }
