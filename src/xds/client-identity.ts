@@ -6,8 +6,10 @@ import { type ProxyIdentity, parseProxyUri } from "../core/identity.ts";
 import { type RootId, rootOf, type TrustInForce } from "../core/trust.ts";
 
 export type ClientIdentity = {
-  readonly proxy: ProxyIdentity /** The root that its certificate chains to. */;
+  readonly proxy: ProxyIdentity;
+  /** The root that its certificate chains to. */
   readonly root: RootId;
+  /** Milliseconds since the epoch. */
   readonly notAfter: number;
 };
 
