@@ -1,6 +1,6 @@
 /** Standalone mode, put together: file store, controller, xDS, health, HTTP, admin socket. */
 
-import { rm } from "node:fs/promises";
+import { chmod, rm } from "node:fs/promises";
 import type { Server } from "node:http";
 import type { Logger } from "pino";
 import type { Config } from "../config.ts";
@@ -219,5 +219,7 @@ async function openAdmin(dataDir: string, deps: Parameters<typeof adminApp>[0]):
   // A socket file that a killed server left; the lock says that none runs now.
   await rm(path, { force: true });
   const { server } = await serveHttp(adminApp(deps), { path }, "--data-dir");
+  // Whoever may open it may have credentials made.
+  await chmod(path, 0o600);
   return server;
 }

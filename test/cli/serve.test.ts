@@ -1,10 +1,11 @@
 /** `meshroot serve` in a process of its own: its banner, its end, and what it says when it can't start. */
 
 import assert from "node:assert/strict";
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
+import { adminSocketPath } from "../../src/serve/admin-api.ts";
 import { temporaryDirectory } from "../support/data-dir.ts";
 import { manifest } from "../support/roots.ts";
 import { runMeshroot, startMeshroot } from "../support/run-meshroot.ts";
@@ -29,6 +30,8 @@ test("the banner: addresses, data directory, the root, and the next command", as
   assert.match(lines.at(-1) ?? "", /^ {2}next +npx meshroot proxy bootstrap SERVICE-ACCOUNT\.NAMESPACE --data-dir /);
   const url = /http:\/\/127\.0\.0\.1:\d+/.exec(text)?.[0];
   assert.equal((await fetch(`${url}/health/ready`)).status, 200, "the address that it names answers");
+  const socket = await stat(adminSocketPath(dataDir));
+  assert.equal(socket.mode & 0o777, 0o600, "the admin socket is its owner's");
 
   server.signal("SIGTERM");
   const { code, stderr } = await server.finished;

@@ -8,7 +8,7 @@ import { test } from "node:test";
 import { runSabotaged } from "../support/model/sabotage.ts";
 import { SABOTAGES } from "../support/model/sabotages.ts";
 
-const BUDGET = Number(process.env.MESHROOT_HISTORIES ?? 10_000);
+const BUDGET = Number(process.env.MESHROOT_SABOTAGE_HISTORIES ?? 10_000);
 const SEED = Number(process.env.MESHROOT_SEED ?? 20_261_123);
 
 for (const sabotage of SABOTAGES) {
