@@ -9,11 +9,11 @@
  */
 
 import { access, chmod, constants, mkdir, readdir, rm, stat } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { MeshrootError } from "../../core/errors.ts";
 import { isTemporary } from "./atomic-write.ts";
 import { takeLock } from "./file-lock.ts";
-import { errorText } from "./system-error.ts";
+import { errorText, isSystemError } from "./system-error.ts";
 
 export type DataDir = {
   /** Absolute path. */
@@ -56,10 +56,25 @@ export async function openDataDir(path: string, options: DataDirOptions): Promis
 
 async function prepare(directory: string): Promise<void> {
   try {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await makeDirectories(directory);
     await access(directory, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (error) {
     throw unusable(directory, error);
+  }
+}
+
+/** Not by mkdir's own `recursive`, which tries for ever where a directory can never be made (seen in /proc). */
+async function makeDirectories(directory: string): Promise<void> {
+  const makeOne = () =>
+    mkdir(directory, { mode: 0o700 }).catch((error: unknown) => {
+      if (!isSystemError(error, "EEXIST")) throw error;
+    });
+  try {
+    await makeOne();
+  } catch (error) {
+    if (!isSystemError(error, "ENOENT") || dirname(directory) === directory) throw error;
+    await makeDirectories(dirname(directory));
+    await makeOne();
   }
 }
 

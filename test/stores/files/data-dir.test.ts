@@ -44,6 +44,8 @@ test("MR2002 where the directory can't be used", async (t) => {
   const path = join(await temporaryDirectory(t), "file");
   await writeFile(path, "");
   await assert.rejects(openDataDir(path, { lock: false }), { code: "MR2002", message: /can't use/ });
+  if (process.platform === "linux")
+    await assert.rejects(openDataDir("/proc/meshroot/data", { lock: false }), { code: "MR2002", message: /can't use/ });
 });
 
 test("a second server is refused with the first one's process number, and let in after it closed", async (t) => {
