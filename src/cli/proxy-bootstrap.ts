@@ -75,15 +75,25 @@ export function addProxyBootstrap(parent: Command, context: CliContext): void {
       outbound,
       connectTimeoutMs: CONNECT_TIMEOUT_MS,
     });
-    for (const [file, text] of Object.entries(files)) await writeFile(join(out, file), text, { mode: 0o600 });
+    for (const [file, text] of Object.entries(files)) await writeUnlessKept(join(out, file), text, uuid !== undefined);
     const until = `xDS certificate valid until ${made.notAfter.slice(0, 10)}`;
     context.stderr(
       uuid === undefined
         ? `Proxy ${made.proxy.uuid} (${name}), ${until}.\nStart it with: envoy --disable-hot-restart -c ${join(out, "bootstrap.yaml")}\n`
-        : `New credentials for proxy ${uuid} (${name}), ${until}. A running Envoy uses them on its next connection.\n`,
+        : `New credentials for proxy ${uuid} (${name}), ${until}. A running Envoy uses them on its next connection.\n` +
+            "bootstrap.yaml and the SDS files were left as they are; delete them to have them written anew.\n",
     );
     context.stdout(`${out}\n`);
   });
+}
+
+/** Renewing a credential must not undo what somebody has made of the bootstrap. */
+async function writeUnlessKept(path: string, text: string, keep: boolean): Promise<void> {
+  try {
+    await writeFile(path, text, { mode: 0o600, flag: keep ? "wx" : "w" });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
 }
 
 function collect(value: string, earlier: string[]): string[] {

@@ -14,6 +14,8 @@ export class KnownRoots {
   listing: RootListing;
   /** By name, of every MRC whose authority was ever loaded and not destroyed: what to destroy once it is deleted. */
   readonly specs: Map<string, ProviderSpec>;
+  /** Last seen role of every root of this process. */
+  readonly #roles = new Map<string, MeshRoot["role"]>();
   readonly #authorities: Authorities;
   readonly #namespace: string;
 
@@ -68,12 +70,21 @@ export class KnownRoots {
     return added.length > 0;
   }
 
-  /** Deleting an MRC destroys its CA's key, unless that root still signs (C5). Returns the names of those destroyed. */
+  /**
+   * Deleting an inactive MRC destroys its CA's key, unless that root still signs (C5). The file of a root in use may have been
+   * taken away by mistake: its key stays, as the commands would have refused. Returns the names of those destroyed.
+   */
   async destroyDeleted(trust: TrustInForce, now: number): Promise<string[]> {
     // An emptied folder or a broken manifest is no order to destroy keys.
     if (this.problem(trust) !== undefined) return [];
     const signer = rootOf(trust, trust.signer).name;
-    const destroyed = await this.#authorities.destroyDeleted(this.listing.roots, this.specs, signer, now);
+    for (const root of this.listing.roots) this.#roles.set(root.name, root.role);
+    const inForce = new Set(trust.mesh.map((id) => rootOf(trust, id).name));
+    // Before this process has seen its role, a root counts as inactive once it is out of the bundle.
+    const retired = [...this.specs].filter(
+      ([name]) => (this.#roles.get(name) ?? (inForce.has(name) ? "passive" : "inactive")) === "inactive",
+    );
+    const destroyed = await this.#authorities.destroyDeleted(this.listing.roots, new Map(retired), signer, now);
     for (const name of destroyed) this.specs.delete(name);
     return destroyed;
   }

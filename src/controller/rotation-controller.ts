@@ -255,12 +255,13 @@ export class RotationController {
     const known = new Set(this.#holds.map((hold) => hold.gate + hold.reason + hold.message));
     for (const hold of holds) {
       if (known.has(hold.gate + hold.reason + hold.message)) continue;
-      const { waitingFor, ...fields } = hold;
+      // The text of the log line holds the message; the key is the logger's own.
+      const { waitingFor, message, ...fields } = hold;
       const log = LOUD.has(hold.reason) ? this.#deps.log.warn : this.#deps.log.info;
       log.call(
         this.#deps.log,
         { component: "rotation", ...fields, proxies: waitingFor.length },
-        `held: ${hold.wants}: ${hold.message}`,
+        `held: ${hold.wants}: ${message}`,
       );
     }
   }

@@ -9,7 +9,7 @@ import type { ClientIdentity } from "./client-identity.ts";
 import { SECRET_TYPE_URL, type SecretWriter, tlsCertificateWriter, validationContextWriter } from "./secret-codec.ts";
 import type { ResourceSession, ResourceSource, XdsClient } from "./source.ts";
 import type { Bytes } from "./subscription.ts";
-import type { AnyResource } from "./wire.ts";
+import { type AnyResource, MAX_ERROR_BYTES } from "./wire.ts";
 
 /** What `meshroot proxy agent` calls itself in `node.user_agent_name`. */
 const AGENT_NAME = "meshroot-agent";
@@ -20,6 +20,12 @@ export type SecretSourceDeps = {
   readonly clock: Clock;
   readonly log: Log;
 };
+
+/** A client's words end up on terminals and in logs: no control characters, and no more than people read (R27). */
+function printable(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out
+  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, " ").slice(0, MAX_ERROR_BYTES);
+}
 
 export class SecretSource implements ResourceSource<ClientIdentity> {
   readonly typeUrl = SECRET_TYPE_URL;
@@ -83,7 +89,8 @@ export class SecretSource implements ResourceSource<ClientIdentity> {
         seqs.set(nonce, seq);
         return { any: this.#encode(name, material, bytes), recorded: controller.durable(proxy.uuid) };
       },
-      verdict: (nonce, name, version, verdict, message) => {
+      verdict: (nonce, name, version, verdict, text) => {
+        const message = text === undefined ? undefined : printable(text);
         const seq = seqs.get(nonce);
         if (seq === undefined) return;
         if (verdict !== "superseded") seqs.delete(nonce);

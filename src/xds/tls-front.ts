@@ -41,9 +41,9 @@ export class TlsFront {
     this.#server.on("tlsClientError", (error, socket) => {
       deps.refused({
         remote: remoteOf(socket),
-        reason: `TLS handshake failed: ${error.message}`,
+        reason: handshakeFailure(error),
         hint: this.#hasCredentials
-          ? "A client that does not trust this server has an old bundle in validation_context_sds."
+          ? "A client that does not trust this server has an old bundle: write it a new one with `meshroot proxy bootstrap`."
           : "This server has no certificate to show yet: see /health/ready.",
       });
     });
@@ -70,7 +70,12 @@ export class TlsFront {
                 `xDS address ${host}:${port} is in use`,
                 "Stop the other process, or choose another --xds-port.",
               )
-            : error,
+            : new MeshrootError(
+                "MR5003",
+                `can't listen for xDS on ${host}:${port}: ${error.code ?? error.message}`,
+                "Give --bind an address of this machine, and --xds-port a port that this user may open.",
+                error,
+              ),
         );
       });
       this.#server.listen(port, host, () => {
@@ -134,6 +139,13 @@ function options(credentials: FrontCredentials | undefined) {
     secureOptions: constants.SSL_OP_NO_TICKET,
     sessionIdContext: context,
   } as const;
+}
+
+/** OpenSSL's message holds a thread id, a source line and a newline; its `reason` says what happened. */
+function handshakeFailure(error: Error & { readonly code?: string; readonly reason?: string }): string {
+  if (error.code === "ERR_SSL_TLSV1_ALERT_UNKNOWN_CA" || error.code === "ERR_SSL_TLSV1_UNKNOWN_CA")
+    return "TLS handshake failed: the client does not trust the root of this server's certificate";
+  return `TLS handshake failed: ${error.reason ?? error.message.split("\n")[0]}`;
 }
 
 function remoteOf(socket: Socket): string {
