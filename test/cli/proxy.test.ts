@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";
-import { readdir, readFile, stat } from "node:fs/promises";
+import { appendFile, readdir, readFile, stat } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
@@ -69,7 +69,13 @@ test("bootstrap writes what one Envoy needs, and its credential opens the server
     .request({ names: ["default"] })
     .next();
 
+  const mine = "# mine\n";
+  await appendFile(join(out, "bootstrap.yaml"), mine);
   const again = await proxy(server, "bootstrap", "cart.shop", "--out", out);
+  assert.ok(
+    (await readFile(join(out, "bootstrap.yaml"), "utf8")).endsWith(mine),
+    "a renewal leaves the bootstrap alone",
+  );
   assert.match(again.stderr, new RegExp(`^New credentials for proxy ${node.id}`), "the same proxy");
   assert.notEqual(await readFile(files.certificate, "utf8"), certificate);
   const other = await proxy(server, "bootstrap", "pay.shop", "--out", out);

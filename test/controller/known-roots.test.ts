@@ -1,0 +1,68 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Authorities } from "../../src/controller/authorities.ts";
+import { KnownRoots } from "../../src/controller/known-roots.ts";
+import type { CertificateProvider } from "../../src/controller/ports.ts";
+import type { MeshRoot, Role } from "../../src/core/mesh-root.ts";
+import { desiredTrust, initialTrust } from "../../src/core/trust.ts";
+
+const QUIET = { debug() {}, info() {}, warn() {}, error() {} };
+const HOUR_MS = 3_600_000;
+
+function root(name: string, role: Role): MeshRoot {
+  const provider = { kind: "tresor", secretRef: { name, namespace: "osm-system" } } as const;
+  return {
+    name,
+    namespace: "osm-system",
+    role,
+    trustDomain: "cluster.local",
+    spiffeEnabled: false,
+    provider,
+    createdAt: 0,
+  };
+}
+
+async function start(...roots: MeshRoot[]) {
+  const destroyed: string[] = [];
+  const provider: CertificateProvider = {
+    kind: "tresor",
+    load: async ({ name }) => ({
+      fingerprint: `ca-of-${name}`,
+      certificatePem: `${name}\n`,
+      serial: "1",
+      notBefore: 0,
+      notAfter: 1_000 * HOUR_MS,
+      issue: () => Promise.reject(new Error("not asked for here")),
+    }),
+    destroy: async (spec) => void destroyed.push(spec.kind === "tresor" ? spec.secretRef.name : ""),
+  };
+  const clock = { now: () => HOUR_MS, after: () => () => undefined };
+  const authorities = new Authorities({ providers: [provider], clock, log: QUIET });
+  await authorities.load(roots, undefined);
+  const trust = initialTrust(desiredTrust(roots, authorities.trusted));
+  assert.ok(trust);
+  const listing = { roots, outdated: [], problems: [] };
+  const known = new KnownRoots({ authorities, namespace: "osm-system", listing, specs: new Map() });
+  known.remember();
+  await known.destroyDeleted(trust, HOUR_MS);
+  const lose = async (name: string) => {
+    known.listing = { ...known.listing, roots: known.listing.roots.filter((each) => each.name !== name) };
+    for (const now of [HOUR_MS, 2 * HOUR_MS]) await known.destroyDeleted(trust, now);
+  };
+  return { known, destroyed, lose };
+}
+
+test("the key of an inactive root is destroyed with its manifest", async () => {
+  const { destroyed, lose } = await start(root("a", "active"), root("b", "inactive"));
+  await lose("b");
+  assert.deepEqual(destroyed, ["b"]);
+});
+
+test("a manifest in use that is taken away costs no key: the commands would have refused it", async () => {
+  for (const role of ["passive", "active"] as const) {
+    const { known, destroyed, lose } = await start(root("a", "active"), root("b", role));
+    await lose("b");
+    assert.deepEqual(destroyed, [], role);
+    assert.ok(known.specs.has("b"), "it is still known, so that putting the manifest back finds its CA");
+  }
+});
