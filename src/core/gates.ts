@@ -205,7 +205,7 @@ function noXdsClientAuthenticatesWith(input: GateInput, root: RootId): Blocked |
     input,
     "WaitingForCredentials",
     (row) =>
-      row.auth.envoy === root || row.auth.agent === root
+      row.auth.envoy === root || row.auth.agent === root || row.issued.has(root)
         ? `last authenticated with a credential under ${name}`
         : undefined,
     (list) => `xDS credentials under ${name} are in use at ${list}`,

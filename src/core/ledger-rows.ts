@@ -33,6 +33,7 @@ export type DurableRow = {
   readonly hadLeaf: boolean;
   readonly error: ProxyError | undefined;
   readonly auth: { readonly envoy?: RootId; readonly agent?: RootId };
+  readonly issued?: readonly RootId[];
   readonly assumed: ProxyRow["assumed"];
   readonly forgotten: ProxyRow["forgotten"];
 };
@@ -54,6 +55,7 @@ export function toDurable(row: ProxyRow): DurableRow {
     hadLeaf: row.hadLeaf,
     error: row.error,
     auth: row.auth,
+    issued: [...row.issued],
     assumed: row.assumed,
     forgotten: row.forgotten,
   };
@@ -84,6 +86,7 @@ export function fromDurable(rows: ReadonlyMap<ProxyId, DurableRow>, now: number)
     row.hadLeaf = durable.hadLeaf;
     row.error = durable.error;
     row.auth = { ...durable.auth };
+    row.issued = new Set(durable.issued);
     row.assumed = durable.assumed;
     row.forgotten = durable.forgotten;
     ledger.proxies.set(id, row);

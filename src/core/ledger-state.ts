@@ -76,6 +76,8 @@ export type ProxyRow = {
   sentSinceSynced: Set<string>;
   /** Under which root its Envoy and its agent last authenticated (C5). */
   auth: { envoy?: RootId; agent?: RootId };
+  /** Roots of xDS credentials that were handed out for it and not seen in use yet: it may come back with one of them. */
+  issued: ReadonlySet<RootId>;
   /** Has ACKed on a stream of this process (E14). */
   heard: boolean;
   assumed: { readonly reason: string; readonly at: number } | undefined;
@@ -104,6 +106,7 @@ export function newRow(identity: ProxyIdentity, at: number): ProxyRow {
     error: undefined,
     sentSinceSynced: new Set(),
     auth: {},
+    issued: new Set(),
     heard: false,
     assumed: undefined,
     forgotten: undefined,

@@ -47,6 +47,7 @@ export type LedgerEvent =
   | { type: "assume"; proxy: ProxyId; reason: string; at: number }
   | { type: "forget"; proxy: ProxyId; reason: string; at: number }
   | { type: "retry"; proxy: ProxyId; at: number }
+  | { type: "issued"; proxy: ProxyId; root: RootId }
   | { type: "tick"; at: number };
 
 /** Applies one event; returns the sequence number of the ledger after it (for `sent`: that of the send). */
@@ -81,6 +82,9 @@ export function record(ledger: Ledger, event: LedgerEvent): number {
       row.error = undefined;
       row.sentSinceSynced.clear();
       break;
+    case "issued":
+      row.issued = new Set([...row.issued, event.root]);
+      break;
     case "assume":
       row.assumed = { reason: event.reason, at: event.at };
       break;
@@ -100,6 +104,8 @@ function connect(ledger: Ledger, event: LedgerEvent & { type: "connected" }): vo
   if (![...row.streams.values()].some((stream) => stream.consumer === event.consumer)) row.presentSince = event.at;
   row.streams.set(event.stream, { consumer: event.consumer, openedAt: event.at, names: new Set(), shared: new Map() });
   row.auth = { ...row.auth, [event.consumer]: event.root };
+  // It holds one credential at a time, so what is in use now has replaced the others, or is replaced by one issued later.
+  if (row.issued.has(event.root)) row.issued = new Set();
   row.lastContactAt = event.at;
   row.forgotten = undefined;
 }

@@ -176,11 +176,14 @@ async function start(
   const admin = await openAdmin(dataDir.path, {
     version,
     status,
-    bootstrap: async (request) => ({
-      ...(await issuing.bootstrap(request, controller.trust)),
-      xdsPort,
-      serverName: XDS_SERVER_NAMES[0],
-    }),
+    bootstrap: async (request) => {
+      const root = controller.trust.signer;
+      const credentials = await issuing.bootstrap(request, controller.trust);
+      const { uuid } = credentials.proxy;
+      controller.observe({ type: "issued", proxy: uuid, root });
+      await controller.durable(uuid);
+      return { ...credentials, xdsPort, serverName: XDS_SERVER_NAMES[0] };
+    },
   });
   cleanups.push(() => closeHttp(admin));
 

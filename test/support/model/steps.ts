@@ -227,5 +227,6 @@ export function renew(world: World, proxy: MeshProxy): void {
   const root = world.server?.controller.trust.signer;
   if (root === undefined || root === proxy.credential) return;
   proxy.credential = root;
+  world.server?.controller.observe({ type: "issued", proxy: proxy.identity.uuid, root });
   for (const link of world.links.filter((one) => one.proxy === proxy.index)) world.leave(link, true);
 }
