@@ -224,9 +224,14 @@ function operator(world: World, event: Parameters<NonNullable<World["server"]>["
 
 /** The agent has put new files there; Envoy uses them on a new connection (C4). */
 export function renew(world: World, proxy: MeshProxy): void {
-  const root = world.server?.controller.trust.signer;
-  if (root === undefined || root === proxy.credential) return;
-  proxy.credential = root;
-  world.server?.controller.observe({ type: "issued", proxy: proxy.identity.uuid, root });
-  for (const link of world.links.filter((one) => one.proxy === proxy.index)) world.leave(link, true);
+  const controller = world.server?.controller;
+  const root = controller?.trust.signer;
+  if (controller === undefined || root === undefined || root === proxy.credential) return;
+  controller.observe({ type: "issued", proxy: proxy.identity.uuid, root });
+  // Handed out only once it is on record; a crash before that hands out nothing.
+  const handOut = () => {
+    proxy.credential = root;
+    for (const link of world.links.filter((one) => one.proxy === proxy.index)) world.leave(link, true);
+  };
+  void controller.durable(proxy.identity.uuid).then(handOut, () => undefined);
 }
