@@ -67,3 +67,20 @@ export class MeshrootError extends Error {
 export function raise(problem: Problem | undefined): void {
   if (problem !== undefined) throw MeshrootError.from(problem);
 }
+
+/** MR5003: `what` can't listen on `address`; `flag` chooses another one. `code` is the system's (EADDRINUSE, ...). */
+export function cannotListen(what: string, address: string, code: string, flag: string, cause: unknown): MeshrootError {
+  return code === "EADDRINUSE"
+    ? new MeshrootError(
+        "MR5003",
+        `${what} address ${address} is in use`,
+        `Stop the other process, or choose another ${flag}.`,
+        cause,
+      )
+    : new MeshrootError(
+        "MR5003",
+        `${what} can't listen on ${address}: ${code}`,
+        `Give --bind an address of this machine, and ${flag} one that this user may open.`,
+        cause,
+      );
+}

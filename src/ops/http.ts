@@ -3,7 +3,7 @@
 import { createServer, type Server } from "node:http";
 import { getRequestListener } from "@hono/node-server";
 import { Hono } from "hono";
-import { MeshrootError } from "../core/errors.ts";
+import { cannotListen } from "../core/errors.ts";
 import type { Metrics } from "./metrics.ts";
 
 export type HttpDeps = {
@@ -44,15 +44,7 @@ export function serveHttp(
   return new Promise((resolve, reject) => {
     const name = "path" in where ? where.path : `${where.host}:${where.port}`;
     server.once("error", (error: NodeJS.ErrnoException) => {
-      reject(
-        error.code === "EADDRINUSE"
-          ? new MeshrootError(
-              "MR5003",
-              `HTTP address ${name} is in use`,
-              `Stop the other process, or choose another ${flag}.`,
-            )
-          : error,
-      );
+      reject(cannotListen("HTTP", name, error.code ?? error.message, flag, error));
     });
     server.listen(where, () => {
       const address = server.address();

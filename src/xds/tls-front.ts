@@ -6,7 +6,7 @@
 import { constants, createHash } from "node:crypto";
 import type { Socket } from "node:net";
 import { createServer, type Server, type TLSSocket } from "node:tls";
-import { MeshrootError } from "../core/errors.ts";
+import { cannotListen, MeshrootError } from "../core/errors.ts";
 
 export type FrontCredentials = {
   readonly certificatePem: string;
@@ -63,20 +63,7 @@ export class TlsFront {
   listen(host: string, port: number): Promise<number> {
     return new Promise((resolve, reject) => {
       this.#server.once("error", (error: NodeJS.ErrnoException) => {
-        reject(
-          error.code === "EADDRINUSE"
-            ? new MeshrootError(
-                "MR5003",
-                `xDS address ${host}:${port} is in use`,
-                "Stop the other process, or choose another --xds-port.",
-              )
-            : new MeshrootError(
-                "MR5003",
-                `can't listen for xDS on ${host}:${port}: ${error.code ?? error.message}`,
-                "Give --bind an address of this machine, and --xds-port a port that this user may open.",
-                error,
-              ),
-        );
+        reject(cannotListen("xDS", `${host}:${port}`, error.code ?? error.message, "--xds-port", error));
       });
       this.#server.listen(port, host, () => {
         const address = this.#server.address();
