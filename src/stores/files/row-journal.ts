@@ -3,7 +3,7 @@
  * line of a key wins. Appending costs one fsync however many rows and callers share it.
  */
 
-import { type FileHandle, open, readFile } from "node:fs/promises";
+import { type FileHandle, open, readFile, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { MeshrootError } from "../../core/errors.ts";
 import { isObject } from "../../core/object-reader.ts";
@@ -30,6 +30,8 @@ const MODE = 0o600;
 /** The journal at `path`, which is created with the first row. Throws MR2004 (unreadable) and MR2002 (can't write). */
 export function rowJournal(path: string): RowJournal {
   let opened: Opened | undefined;
+  /** Whether rows were written or read: then a journal that isn't there was lost, and is not begun anew without them. */
+  let begun = false;
   let waiting: Waiting[] = [];
   let flushing: Promise<void> | undefined;
 
@@ -39,8 +41,9 @@ export function rowJournal(path: string): RowJournal {
       const group = waiting;
       waiting = [];
       try {
-        opened ??= await openJournal(path);
+        opened ??= await openJournal(path, begun);
         await append(path, opened, group);
+        begun = true;
       } catch (error) {
         // After a failed append the file's state is in doubt; the next write opens and measures it again.
         await opened?.file.close().catch(() => undefined);
@@ -56,7 +59,11 @@ export function rowJournal(path: string): RowJournal {
   };
 
   return {
-    load: async () => (await readJournal(path)).rows,
+    async load() {
+      const { rows } = await readJournal(path);
+      begun = rows.size > 0;
+      return rows;
+    },
     write(rows) {
       if (rows.length === 0) return Promise.resolve();
       return new Promise((resolve, reject) => {
@@ -76,6 +83,7 @@ async function append(path: string, opened: Opened, group: readonly Waiting[]): 
   const rows = group.flatMap((caller) => caller.rows);
   const bytes = Buffer.from(rows.map(lineOf).join(""));
   try {
+    await sameFile(path, opened.file);
     await opened.file.appendFile(bytes);
     await opened.file.datasync();
   } catch (error) {
@@ -96,9 +104,16 @@ async function append(path: string, opened: Opened, group: readonly Waiting[]): 
   }
 }
 
+/** Rows in a file that was moved away or deleted are durable to nobody: the next start reads what is at `path`. */
+async function sameFile(path: string, file: FileHandle): Promise<void> {
+  const [there, mine] = await Promise.all([stat(path), file.stat()]);
+  if (there.ino !== mine.ino || there.dev !== mine.dev) throw new Error("another file was put in its place");
+}
+
 /** Opens for appending, without the torn line that a crash may have left. */
-async function openJournal(path: string): Promise<Opened> {
-  const { rows, lines, length } = await readJournal(path);
+async function openJournal(path: string, begun: boolean): Promise<Opened> {
+  const { rows, lines, length, found } = await readJournal(path);
+  if (begun && !found) throw unreadable(path, "it is gone, and the rows that were in it");
   const file = await open(path, "a", MODE);
   await file.truncate(length);
   await file.sync();
@@ -121,12 +136,14 @@ async function compact(path: string, opened: Opened): Promise<Opened | undefined
   return undefined;
 }
 
-async function readJournal(path: string): Promise<{ rows: Map<string, unknown>; lines: number; length: number }> {
+type Read = { rows: Map<string, unknown>; lines: number; length: number; found: boolean };
+
+async function readJournal(path: string): Promise<Read> {
   let bytes: Buffer;
   try {
     bytes = await readFile(path);
   } catch (error) {
-    if (isSystemError(error, "ENOENT")) return { rows: new Map(), lines: 0, length: 0 };
+    if (isSystemError(error, "ENOENT")) return { rows: new Map(), lines: 0, length: 0, found: false };
     throw unreadable(path, errorText(error));
   }
   // A line without its end was never acknowledged: a crash came first.
@@ -139,7 +156,7 @@ async function readJournal(path: string): Promise<{ rows: Map<string, unknown>; 
     if (value === null) rows.delete(key);
     else rows.set(key, value);
   }
-  return { rows, lines: lines.length, length };
+  return { rows, lines: lines.length, length, found: true };
 }
 
 function lineOf(row: Row): string {

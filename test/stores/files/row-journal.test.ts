@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { appendFile, mkdir, readFile, stat, writeFile } from "node:fs/promises";
+import { appendFile, copyFile, mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { type TestContext, test } from "node:test";
@@ -105,6 +105,30 @@ test("a journal that could not be opened is opened again for the next write", as
   await journal.write([{ key: "b", value: 2 }]);
   await journal.close();
   assert.deepEqual(await rowJournal(join(directory, "ledger.jsonl")).load(), new Map([["b", 2]]));
+});
+
+test("what is written to a file that was moved away or deleted is not called durable", async (t) => {
+  const path = await journalPath(t);
+  const journal = rowJournal(path);
+  await journal.write([{ key: "a", value: 1 }]);
+  await rename(path, `${path}.away`);
+  await assert.rejects(journal.write([{ key: "b", value: 2 }]), { code: "MR2002" });
+  await assert.rejects(journal.write([{ key: "b", value: 2 }]), { code: "MR2004", message: /it is gone/ });
+  await rename(`${path}.away`, path);
+  await journal.write([{ key: "c", value: 3 }]);
+  await copyFile(path, `${path}.copy`);
+  await rename(`${path}.copy`, path);
+  await assert.rejects(journal.write([{ key: "d", value: 4 }]), { code: "MR2002", message: /another file/ });
+  await journal.write([{ key: "e", value: 5 }]);
+  await journal.close();
+  assert.deepEqual(
+    await rowJournal(path).load(),
+    new Map([
+      ["a", 1],
+      ["c", 3],
+      ["e", 5],
+    ]),
+  );
 });
 
 test("is compacted when it is long and mostly history", async (t) => {
