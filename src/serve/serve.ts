@@ -15,6 +15,7 @@ import { HealthServer } from "../ops/health.ts";
 import { closeHttp, httpApp, serveHttp } from "../ops/http.ts";
 import { createMetrics } from "../ops/metrics.ts";
 import { createTresor } from "../providers/tresor.ts";
+import type { BeforeStep } from "../stores/files/atomic-write.ts";
 import { openDataDir } from "../stores/files/data-dir.ts";
 import { rootFiles } from "../stores/files/root-files.ts";
 import { secretFiles } from "../stores/files/secret-files.ts";
@@ -48,19 +49,20 @@ export const systemClock: Clock = {
   },
 };
 
-/** Starts everything, or throws one MeshrootError and leaves nothing running. */
+/** Starts everything, or throws one MeshrootError and leaves nothing running. `beforeStep`: for crash tests. */
 export async function serve(
   config: Config,
   log: Logger,
   version: string,
   clock: Clock = systemClock,
+  beforeStep?: BeforeStep,
 ): Promise<RunningServer> {
   const cleanups: (() => unknown)[] = [];
   const stop = async () => {
     for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
   };
   try {
-    return await start(config, log, version, clock, cleanups, stop);
+    return await start(config, log, version, clock, cleanups, stop, beforeStep);
   } catch (error) {
     await stop();
     throw error;
@@ -74,13 +76,14 @@ async function start(
   clock: Clock,
   cleanups: (() => unknown)[],
   stop: () => Promise<void>,
+  beforeStep: BeforeStep | undefined,
 ): Promise<RunningServer> {
-  const dataDir = await openDataDir(config.dataDir, { lock: true });
+  const dataDir = await openDataDir(config.dataDir, { lock: true, beforeStep });
   cleanups.push(() => dataDir.close());
-  const secretStore = secretFiles(dataDir.secrets);
-  const state = stateFiles(dataDir.state);
+  const secretStore = secretFiles(dataDir.secrets, beforeStep);
+  const state = stateFiles(dataDir.state, beforeStep);
   cleanups.push(() => state.close());
-  const files = rootFiles(dataDir.roots, config.namespace);
+  const files = rootFiles(dataDir.roots, config.namespace, clock.now, beforeStep);
   await firstRoot(files, state, config, clock, log);
 
   const tresor = createTresor({

@@ -11,7 +11,7 @@
 import { access, chmod, constants, mkdir, readdir, rm, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { MeshrootError } from "../../core/errors.ts";
-import { isTemporary } from "./atomic-write.ts";
+import { type BeforeStep, isTemporary } from "./atomic-write.ts";
 import { takeLock } from "./file-lock.ts";
 import { errorText, isSystemError } from "./system-error.ts";
 
@@ -30,6 +30,7 @@ export type DataDir = {
 export type DataDirOptions = {
   /** Whether to become the one server of this directory. */
   readonly lock: boolean;
+  readonly beforeStep?: BeforeStep | undefined;
 };
 
 /**
@@ -43,7 +44,7 @@ export async function openDataDir(path: string, options: DataDirOptions): Promis
   for (const directory of [base, ...Object.values(directories)]) await prepare(directory);
   await closeToOthers(directories.secrets);
   await closeToOthers(directories.state);
-  const lock = options.lock ? await takeLock(join(base, "lock")) : undefined;
+  const lock = options.lock ? await takeLock(join(base, "lock"), 0, options.beforeStep) : undefined;
   if (lock !== undefined) await sweep(base);
   return {
     path: base,

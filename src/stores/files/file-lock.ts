@@ -6,7 +6,7 @@ import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { MeshrootError } from "../../core/errors.ts";
 import { isObject } from "../../core/object-reader.ts";
-import { writeTemporary } from "./atomic-write.ts";
+import { type BeforeStep, createAtomically } from "./atomic-write.ts";
 import { isSystemError } from "./system-error.ts";
 
 export type FileLock = { release(): Promise<void> };
@@ -26,37 +26,25 @@ const RETRY_MS = 50;
  * process has its number, or that the one that has it started at another time. Across hosts (a shared volume) nobody can
  * tell, so such a lock stands until somebody deletes the file. Throws MR2001, which names the holder.
  */
-export async function takeLock(path: string, waitMs = 0): Promise<FileLock> {
+export async function takeLock(path: string, waitMs = 0, beforeStep?: BeforeStep): Promise<FileLock> {
   const me: Holder = {
     pid: process.pid,
     startTime: (await processStart(process.pid)) ?? null,
     host: hostname(),
     token: randomBytes(8).toString("hex"),
   };
+  // The content is written before the name appears, so that nobody ever reads half a lock.
   for (let waitedMs = 0; ; waitedMs += RETRY_MS) {
-    if (await claim(path, me)) return { release: () => release(path, me) };
+    if (await createAtomically(path, `${JSON.stringify(me)}\n`, { mode: 0o600, beforeStep }))
+      return { release: () => release(path, me) };
     const holder = await readHolder(path);
     if (holder === undefined) continue;
     if (await isGone(holder)) {
-      await putAside(path, holder);
+      await putAside(path, holder, beforeStep);
       continue;
     }
     if (waitedMs >= waitMs) throw inUse(path, holder);
     await sleep(RETRY_MS);
-  }
-}
-
-/** The content is written before the name appears, so that nobody ever reads half a lock. */
-async function claim(path: string, me: Holder): Promise<boolean> {
-  const temporary = await writeTemporary(path, `${JSON.stringify(me)}\n`, { mode: 0o600 });
-  try {
-    await link(temporary, path);
-    return true;
-  } catch (error) {
-    if (isSystemError(error, "EEXIST")) return false;
-    throw error;
-  } finally {
-    await rm(temporary, { force: true });
   }
 }
 
@@ -108,9 +96,10 @@ async function processStart(pid: number): Promise<string | undefined> {
  * Removes a dead holder's lock, and only that one: between reading and renaming, somebody else may have taken it over, and
  * then theirs goes back into place.
  */
-async function putAside(path: string, dead: Holder): Promise<void> {
+async function putAside(path: string, dead: Holder, beforeStep?: BeforeStep): Promise<void> {
   const aside = `${path}.${randomBytes(4).toString("hex")}.stale`;
   try {
+    beforeStep?.("rename", aside);
     await rename(path, aside);
   } catch (error) {
     if (isSystemError(error, "ENOENT")) return;
@@ -118,6 +107,7 @@ async function putAside(path: string, dead: Holder): Promise<void> {
   }
   const taken = await readHolder(aside);
   if (taken?.token !== dead.token) await link(aside, path).catch(() => undefined);
+  beforeStep?.("remove", aside);
   await rm(aside, { force: true });
 }
 

@@ -1,13 +1,13 @@
 /** The roots of the embedded mode: MeshRootCertificate manifests in `<data>/roots/*.yaml`. */
 
-import { link, readdir, readFile, rm, stat } from "node:fs/promises";
+import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { stringify } from "yaml";
 import { MeshrootError, type Problem } from "../../core/errors.ts";
 import { FORCE_UNSAFE_ANNOTATION, type MeshRoot, type Role, type RootListing, rootKey } from "../../core/mesh-root.ts";
 import { creationTimestamp, meshRootManifest } from "../../core/mesh-root-manifest.ts";
-import { syncDirectory, writeAtomically, writeTemporary } from "./atomic-write.ts";
+import { type BeforeStep, createAtomically, removeDurably, writeAtomically } from "./atomic-write.ts";
 import { findRoot, type RootDocument, readRootDocuments } from "./root-documents.ts";
 import { cutDocument, editDocument } from "./root-edit.ts";
 import { errorText, isSystemError } from "./system-error.ts";
@@ -42,10 +42,14 @@ type ManifestFile = {
   readonly problems: readonly Problem[];
 };
 
-const MODE = 0o600;
-
 /** The roots under `directory` (DataDir.roots). `now`: milliseconds since the epoch, for manifests without a date. */
-export function rootFiles(directory: string, defaultNamespace: string, now: () => number = Date.now): RootFiles {
+export function rootFiles(
+  directory: string,
+  defaultNamespace: string,
+  now: () => number = Date.now,
+  beforeStep?: BeforeStep,
+): RootFiles {
+  const options = { mode: 0o600, beforeStep };
   let lastGood: LastGood = new Map();
 
   const list = async (): Promise<RootListing> => {
@@ -105,16 +109,7 @@ export function rootFiles(directory: string, defaultNamespace: string, now: () =
           : editDocument(text, 0, [
               { path: ["metadata", "creationTimestamp"], value: creationTimestamp(root.createdAt) },
             ]);
-      const temporary = await writing(path, () => writeTemporary(path, dated, { mode: MODE }));
-      try {
-        await link(temporary, path);
-        await syncDirectory(directory);
-      } catch (error) {
-        if (isSystemError(error, "EEXIST")) throw fileExists(path);
-        throw unusable(path, error);
-      } finally {
-        await rm(temporary, { force: true });
-      }
+      if (!(await writing(path, () => createAtomically(path, dated, options)))) throw fileExists(path);
     },
 
     async setRole(root, role, { forceUnsafe } = {}) {
@@ -124,15 +119,14 @@ export function rootFiles(directory: string, defaultNamespace: string, now: () =
         { path: ["metadata", "annotations", FORCE_UNSAFE_ANNOTATION], value: forceUnsafe },
         { path: ["spec", "role"], value: role },
       ]);
-      await writing(path, () => writeAtomically(path, edited, { mode: MODE }));
+      await writing(path, () => writeAtomically(path, edited, options));
     },
 
     async remove(root) {
       const { path, text, index, only } = await locate(root);
       await writing(path, async () => {
-        if (!only) return writeAtomically(path, cutDocument(text, index), { mode: MODE });
-        await rm(path);
-        return syncDirectory(directory);
+        if (!only) return writeAtomically(path, cutDocument(text, index), options);
+        return removeDurably(path, beforeStep);
       });
     },
   };

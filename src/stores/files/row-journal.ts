@@ -7,7 +7,7 @@ import { type FileHandle, open, readFile, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { MeshrootError } from "../../core/errors.ts";
 import { isObject } from "../../core/object-reader.ts";
-import { syncDirectory, writeAtomically } from "./atomic-write.ts";
+import { type BeforeStep, syncDirectory, writeAtomically } from "./atomic-write.ts";
 import { errorText, isSystemError } from "./system-error.ts";
 
 /** `value`: anything that JSON can hold, opaque here; null removes the row. */
@@ -28,7 +28,7 @@ const COMPACT_RATIO = 4;
 const MODE = 0o600;
 
 /** The journal at `path`, which is created with the first row. Throws MR2004 (unreadable) and MR2002 (can't write). */
-export function rowJournal(path: string): RowJournal {
+export function rowJournal(path: string, beforeStep?: BeforeStep): RowJournal {
   let opened: Opened | undefined;
   /** Whether rows were written or read: then a journal that isn't there was lost, and is not begun anew without them. */
   let begun = false;
@@ -41,8 +41,8 @@ export function rowJournal(path: string): RowJournal {
       const group = waiting;
       waiting = [];
       try {
-        opened ??= await openJournal(path, begun);
-        await append(path, opened, group);
+        opened ??= await openJournal(path, begun, beforeStep);
+        await append(path, opened, group, beforeStep);
         begun = true;
       } catch (error) {
         // After a failed append the file's state is in doubt; the next write opens and measures it again.
@@ -53,7 +53,7 @@ export function rowJournal(path: string): RowJournal {
       }
       for (const caller of group) caller.resolve();
       if (opened.lines > COMPACT_LINES && opened.lines > COMPACT_RATIO * opened.live.size)
-        opened = await compact(path, opened);
+        opened = await compact(path, opened, beforeStep);
     }
     flushing = undefined;
   };
@@ -79,12 +79,14 @@ export function rowJournal(path: string): RowJournal {
   };
 }
 
-async function append(path: string, opened: Opened, group: readonly Waiting[]): Promise<void> {
+async function append(path: string, opened: Opened, group: readonly Waiting[], beforeStep?: BeforeStep): Promise<void> {
   const rows = group.flatMap((caller) => caller.rows);
   const bytes = Buffer.from(rows.map(lineOf).join(""));
   try {
     await sameFile(path, opened.file);
+    beforeStep?.("append", path);
     await opened.file.appendFile(bytes);
+    beforeStep?.("sync", path);
     await opened.file.datasync();
   } catch (error) {
     // Half a line in the middle of the file would make it unreadable, so it is taken back here or when it is next opened.
@@ -111,22 +113,23 @@ async function sameFile(path: string, file: FileHandle): Promise<void> {
 }
 
 /** Opens for appending, without the torn line that a crash may have left. */
-async function openJournal(path: string, begun: boolean): Promise<Opened> {
+async function openJournal(path: string, begun: boolean, beforeStep?: BeforeStep): Promise<Opened> {
   const { rows, lines, length, found } = await readJournal(path);
   if (begun && !found) throw unreadable(path, "it is gone, and the rows that were in it");
+  beforeStep?.("open", path);
   const file = await open(path, "a", MODE);
   await file.truncate(length);
   await file.sync();
-  await syncDirectory(dirname(path));
+  await syncDirectory(dirname(path), beforeStep);
   return { file, length, lines, live: new Set(rows.keys()) };
 }
 
 /** Rewrites the file with the live rows only. If that fails (disk full), the long file goes on to serve. */
-async function compact(path: string, opened: Opened): Promise<Opened | undefined> {
+async function compact(path: string, opened: Opened, beforeStep?: BeforeStep): Promise<Opened | undefined> {
   try {
     const { rows } = await readJournal(path);
     const lines = [...rows].map(([key, value]) => lineOf({ key, value }));
-    await writeAtomically(path, lines.join(""), { mode: MODE });
+    await writeAtomically(path, lines.join(""), { mode: MODE, beforeStep });
   } catch {
     // Not at once again: the next attempt comes after as many lines as the first one did.
     opened.lines = 0;

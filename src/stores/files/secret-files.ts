@@ -1,6 +1,6 @@
 /** SecretStore on files: `secrets/<namespace>/<name>.yaml`, a Kubernetes Secret each, mode 0600. */
 
-import { link, mkdir, readFile, rm } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { parseDocument, stringify } from "yaml";
 import type { Secret, SecretStore } from "../../controller/ports.ts";
@@ -8,16 +8,15 @@ import { MeshrootError } from "../../core/errors.ts";
 import { isDnsLabel, isDnsName } from "../../core/identity.ts";
 import type { SecretRef } from "../../core/mesh-root.ts";
 import { isObject } from "../../core/object-reader.ts";
-import { syncDirectory, writeAtomically, writeTemporary } from "./atomic-write.ts";
+import { type BeforeStep, createAtomically, removeDurably, syncDirectory, writeAtomically } from "./atomic-write.ts";
 import { isSystemError } from "./system-error.ts";
-
-const MODE = { mode: 0o600 };
 
 /**
  * The secrets under `directory` (DataDir.secrets). Every method throws MR2005 where a secret is there but can't be read;
  * its text never holds any of the file's content.
  */
-export function secretFiles(directory: string): SecretStore {
+export function secretFiles(directory: string, beforeStep?: BeforeStep): SecretStore {
+  const options = { mode: 0o600, beforeStep };
   const pathOf = (ref: SecretRef): string => {
     // A name from a manifest becomes a path here; both forms rule out slashes and "..".
     if (isDnsLabel(ref.namespace) && isDnsName(ref.name)) return join(directory, ref.namespace, `${ref.name}.yaml`);
@@ -38,17 +37,8 @@ export function secretFiles(directory: string): SecretStore {
 
   const createOrLoad = async (secret: Secret): Promise<Secret> => {
     const path = pathOf(secret);
-    await makeDirectory(dirname(path));
-    const temporary = await writeTemporary(path, manifestOf(secret), MODE);
-    try {
-      // link() fails when the name exists, also for another process at the same moment: the first one wins.
-      await link(temporary, path);
-      await syncDirectory(dirname(path));
-    } catch (error) {
-      if (!isSystemError(error, "EEXIST")) throw error;
-    } finally {
-      await rm(temporary, { force: true });
-    }
+    await makeDirectory(dirname(path), beforeStep);
+    await createAtomically(path, manifestOf(secret), options);
     return (await read(secret)) ?? (await createOrLoad(secret));
   };
 
@@ -59,15 +49,14 @@ export function secretFiles(directory: string): SecretStore {
 
     async write(secret) {
       const path = pathOf(secret);
-      await makeDirectory(dirname(path));
-      await writeAtomically(path, manifestOf(secret), MODE);
+      await makeDirectory(dirname(path), beforeStep);
+      await writeAtomically(path, manifestOf(secret), options);
     },
 
     async remove(ref) {
       const path = pathOf(ref);
       try {
-        await rm(path);
-        await syncDirectory(dirname(path));
+        await removeDurably(path, beforeStep);
       } catch (error) {
         if (!isSystemError(error, "ENOENT")) throw error;
       }
@@ -75,9 +64,10 @@ export function secretFiles(directory: string): SecretStore {
   };
 }
 
-async function makeDirectory(directory: string): Promise<void> {
+async function makeDirectory(directory: string, beforeStep?: BeforeStep): Promise<void> {
+  beforeStep?.("make-directory", directory);
   const first = await mkdir(directory, { recursive: true, mode: 0o700 });
-  if (first !== undefined) await syncDirectory(dirname(first));
+  if (first !== undefined) await syncDirectory(dirname(first), beforeStep);
 }
 
 function manifestOf(secret: Secret): string {

@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { MeshrootError } from "../../core/errors.ts";
 import { isObject } from "../../core/object-reader.ts";
-import { type WriteStep, writeAtomically } from "./atomic-write.ts";
+import { type BeforeStep, writeAtomically } from "./atomic-write.ts";
 import { type Row, rowJournal } from "./row-journal.ts";
 import { errorText, isSystemError } from "./system-error.ts";
 
@@ -21,8 +21,8 @@ export type StateFiles = {
 };
 
 /** Opens the state under `directory` (DataDir.state). Nothing is read before it is asked for. */
-export function stateFiles(directory: string, beforeStep?: (step: WriteStep) => void): StateFiles {
-  const journal = rowJournal(join(directory, "ledger.jsonl"));
+export function stateFiles(directory: string, beforeStep?: BeforeStep): StateFiles {
+  const journal = rowJournal(join(directory, "ledger.jsonl"), beforeStep);
   const path = join(directory, "trust.json");
   let last: Promise<void> = Promise.resolve();
 
