@@ -6,13 +6,16 @@
 import { type Gate, type Hold, type HoldReason, listed, type Waiting, waiting } from "./holds.ts";
 import {
   type AbsentPolicy,
+  authenticatesWith,
   counts,
+  hasAgent,
   leafOnlySince,
   matchesByItself,
   presents,
   sharedSince,
   TWO_STREAMS_AFTER_MS,
   trusts,
+  trustsOnXds,
   UNPROVEN_AFTER_MS,
   unheard,
 } from "./ledger-queries.ts";
@@ -185,17 +188,16 @@ function noProxyPresents(input: GateInput, root: RootId): Blocked | undefined {
   );
 }
 
-/**
- * A credential is handed out in one swap with the bundle of that moment, so a proxy that authenticated under `root` has
- * loaded a bundle that holds it.
- */
 function everyXdsClientTrusts(input: GateInput, root: RootId): Blocked | undefined {
   const name = rootOf(input.trust, root).name;
   return waitFor(
     input,
     "WaitingForCredentials",
-    (row) => (row.auth.envoy === root ? undefined : `not proven to trust ${name} on its xDS connection`),
-    (list) => `xDS credentials of ${list} are not renewed under ${name} yet`,
+    (row) =>
+      row.assumed !== undefined || trustsOnXds(row, root)
+        ? undefined
+        : `not proven to trust ${name} on its xDS connection: ${hasAgent(row) ? "its agent has not ACKed a bundle that holds it" : "no agent keeps its credentials"}`,
+    (list) => `waiting for the proof that ${list} trust ${name} on their xDS connections`,
   );
 }
 
@@ -204,10 +206,10 @@ function noXdsClientAuthenticatesWith(input: GateInput, root: RootId): Blocked |
   return waitFor(
     input,
     "WaitingForCredentials",
-    (row) =>
-      row.auth.envoy === root || row.auth.agent === root || row.issued.has(root)
-        ? `last authenticated with a credential under ${name}`
-        : undefined,
+    (row) => {
+      const how = authenticatesWith(row, root, input.now);
+      return how && `may come with a credential under ${name}: ${how}`;
+    },
     (list) => `xDS credentials under ${name} are in use at ${list}`,
   );
 }

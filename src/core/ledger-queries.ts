@@ -66,6 +66,33 @@ export function unheard(ledger: Ledger): ProxyRow[] {
   return [...ledger.proxies.values()].filter((row) => !row.heard);
 }
 
+/**
+ * C5: is it proven that this proxy's Envoy trusts `root` on its connection to us? Its agent ACKs only what Envoy has loaded
+ * (C3); before the first ACK the bundle of the bootstrap runs, of which the ledger knows nothing. Where no agent speaks, a
+ * handshake under `root` proves it, because a credential comes in one swap with a bundle that holds its root (C2).
+ */
+export function trustsOnXds(row: ProxyRow, root: RootId): boolean {
+  if (row.auth.envoy === root) return true;
+  const proven = [...row.slots.values()].filter((slot) => slot.kind === "xdsBundle" && slot.acked !== undefined);
+  return proven.length > 0 && proven.every((slot) => mayRun(slot).every((content) => holds(content, root)));
+}
+
+/** An agent has been seen beside its Envoy. */
+export function hasAgent(row: ProxyRow): boolean {
+  return row.auth.agent !== undefined;
+}
+
+/** C5: which of its sides may come to us with a credential under `root`, in words; undefined: none. */
+export function authenticatesWith(row: ProxyRow, root: RootId, now: number): string | undefined {
+  if (row.auth.envoy === root) return "its Envoy last authenticated with it";
+  // With `assume` an operator answers for an agent that is gone for good.
+  if (row.auth.agent === root && row.assumed === undefined) return "its agent last authenticated with it";
+  if (row.issued.has(root)) return "it was handed one that it has not used yet";
+  const sent = [...row.slots.values()].filter((slot) => slot.kind === "xdsLeaf").flatMap((slot) => mayRun(slot));
+  const some = sent.some((content) => isLeaf(content) && content.root === root && content.notAfter > now);
+  return some ? "it may hold one that its agent was sent" : undefined;
+}
+
 /** Names that live streams of this consumer ask for, each with its streams. */
 function askedNames(row: ProxyRow, consumer: Consumer): Map<string, LiveStream[]> {
   const names = new Map<string, LiveStream[]>();

@@ -77,7 +77,7 @@ export function fromDurable(rows: ReadonlyMap<ProxyId, DurableRow>, now: number)
           entries.length === 0
             ? []
             : [{ stream: "before-restart", entries, overlapped, ended: { at: now, seq: 0 }, superseded: false }],
-        acked: acked === undefined ? undefined : { version: acked, seq: 0 },
+        acked: acked === undefined ? undefined : { version: acked, seq: 0, at: 0 },
         answered: undefined,
         lastAskedAt: now,
       });

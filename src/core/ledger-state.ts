@@ -38,8 +38,11 @@ export type Slot = {
   /** The bundle carries SAN matchers of its own. */
   readonly matchers: boolean;
   lines: Line[];
-  /** The last content that was ACKed; `seq` keeps a late ACK of an older send from overwriting it (R17). */
-  acked: { readonly version: string; readonly seq: number } | undefined;
+  /**
+   * The last content that was ACKed; `seq` keeps a late ACK of an older send from overwriting it (R17). `at`: when, in
+   * milliseconds since the epoch; 0 where an earlier process heard it.
+   */
+  acked: { readonly version: string; readonly seq: number; readonly at: number } | undefined;
   /** A bundle was ACKed or NACKed on a live stream, and so is stored: the roots it held (E10). */
   answered: { readonly stream: StreamId; readonly roots: readonly RootId[] } | undefined;
   refusal: Refusal | undefined;
@@ -78,7 +81,9 @@ export type ProxyRow = {
   auth: { envoy?: RootId; agent?: RootId };
   /** Roots of xDS credentials that were handed out for it and not seen in use yet: it may come back with one of them. */
   issued: ReadonlySet<RootId>;
-  /** Has ACKed on a stream of this process (E14). */
+  /** When the last of them was handed out, as far as this process knows. */
+  issuedAt: number | undefined;
+  /** Its Envoy has ACKed or resumed on a stream of this process (E14). */
   heard: boolean;
   assumed: { readonly reason: string; readonly at: number } | undefined;
   forgotten: { readonly reason: string; readonly at: number } | undefined;
@@ -107,6 +112,7 @@ export function newRow(identity: ProxyIdentity, at: number): ProxyRow {
     sentSinceSynced: new Set(),
     auth: {},
     issued: new Set(),
+    issuedAt: undefined,
     heard: false,
     assumed: undefined,
     forgotten: undefined,

@@ -41,13 +41,14 @@ export type LedgerEvent =
   | { type: "asked"; proxy: ProxyId; stream: StreamId; names: ReadonlySet<string>; at: number }
   | { type: "sent"; proxy: ProxyId; stream: StreamId; name: string; matchers: boolean; content: Content; at: number }
   | { type: "acked"; proxy: ProxyId; stream: StreamId; name: string; seq: number; at: number }
+  | { type: "resumed"; proxy: ProxyId; stream: StreamId; name: string; at: number }
   | { type: "nacked"; proxy: ProxyId; stream: StreamId; name: string; seq: number; message: string; at: number }
   | { type: "ended"; proxy: ProxyId; stream: StreamId; at: number }
   | { type: "synced"; proxy: ProxyId }
   | { type: "assume"; proxy: ProxyId; reason: string; at: number }
   | { type: "forget"; proxy: ProxyId; reason: string; at: number }
   | { type: "retry"; proxy: ProxyId; at: number }
-  | { type: "issued"; proxy: ProxyId; root: RootId }
+  | { type: "issued"; proxy: ProxyId; root: RootId; at: number }
   | { type: "tick"; at: number };
 
 /** Applies one event; returns the sequence number of the ledger after it (for `sent`: that of the send). */
@@ -72,6 +73,9 @@ export function record(ledger: Ledger, event: LedgerEvent): number {
     case "acked":
       acknowledge(row, event);
       break;
+    case "resumed":
+      resume(row, event);
+      break;
     case "nacked":
       refuse(row, event);
       break;
@@ -84,6 +88,7 @@ export function record(ledger: Ledger, event: LedgerEvent): number {
       break;
     case "issued":
       row.issued = new Set([...row.issued, event.root]);
+      row.issuedAt = event.at;
       break;
     case "assume":
       row.assumed = { reason: event.reason, at: event.at };
@@ -160,7 +165,7 @@ function send(row: ProxyRow, seq: number, event: LedgerEvent & { type: "sent" })
     row.hadLeaf = true;
     row.leafFirstSentAt ??= event.at;
   }
-  row.sentSinceSynced.add(event.name);
+  if (stream.consumer === "envoy") row.sentSinceSynced.add(event.name);
   if (!isNews) return;
   // A refused content gets another chance when another secret of the proxy has changed: that may have been to blame (E5).
   for (const other of row.slots.values()) {
@@ -187,18 +192,32 @@ function find(row: ProxyRow, event: { stream: StreamId; name: string; seq: numbe
 /** ACK(C): C and what was sent after it remain; what ended streams left is settled by it (E6). */
 function acknowledge(row: ProxyRow, event: LedgerEvent & { type: "acked" }): void {
   row.lastContactAt = event.at;
-  row.heard = true;
+  hear(row, event.stream);
   const found = find(row, event);
   if (found === undefined) return;
   const { slot, line, entry } = found;
   line.entries = line.entries.filter((candidate) => candidate.seq >= event.seq);
   for (const other of slot.lines) if (other.ended !== undefined && other.ended.seq < event.seq) other.superseded = true;
   dropSettledLines(slot, event.at);
-  if ((slot.acked?.seq ?? -1) < event.seq) slot.acked = { version: entry.content.version, seq: event.seq };
+  if ((slot.acked?.seq ?? -1) < event.seq)
+    slot.acked = { version: entry.content.version, seq: event.seq, at: event.at };
   if ("roots" in entry.content) slot.answered = { stream: event.stream, roots: entry.content.roots };
   const refused = slot.refusal?.version;
   if (!line.entries.some((later) => later.seq > event.seq && later.content.version === refused))
     slot.refusal = undefined;
+}
+
+/** E14 asks after the Envoy: what its agent says counts only where no Envoy has ever asked for anything. */
+function hear(row: ProxyRow, stream: StreamId): void {
+  const consumer = row.streams.get(stream)?.consumer;
+  const hasEnvoy = [...row.slots.values()].some((slot) => slot.consumer === "envoy");
+  if (consumer === "envoy" || (consumer === "agent" && !hasEnvoy)) row.heard = true;
+}
+
+/** E15: the client still holds what it may run alone, and is sent nothing. Proves nothing new, so no set changes. */
+function resume(row: ProxyRow, event: LedgerEvent & { type: "resumed" }): void {
+  row.lastContactAt = event.at;
+  hear(row, event.stream);
 }
 
 function dropSettledLines(slot: Slot, now: number): void {
@@ -218,6 +237,8 @@ function refuse(row: ProxyRow, event: LedgerEvent & { type: "nacked" }): void {
   const pause = Math.min(RETRY_MIN_MS * 2 ** (attempts - 1), RETRY_MAX_MS);
   slot.refusal = { version: content.version, at: event.at, attempts, retryAt: event.at + pause };
   if ("roots" in content) slot.answered = { stream: event.stream, roots: content.roots };
+  // An agent refuses what it could not hand on: that says nothing of the mesh's secrets (C5 waits by itself).
+  if (slot.consumer === "agent") return;
   row.error = {
     answering: event.name,
     message: event.message,

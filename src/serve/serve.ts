@@ -10,6 +10,7 @@ import { MeshSecrets } from "../controller/mesh-secrets.ts";
 import type { Clock } from "../controller/ports.ts";
 import { RotationController } from "../controller/rotation-controller.ts";
 import { type MeshStatus, meshStatus } from "../controller/status.ts";
+import { outdated } from "../core/connections.ts";
 import { rootOf } from "../core/trust.ts";
 import { HealthServer } from "../ops/health.ts";
 import { closeHttp, httpApp, serveHttp } from "../ops/http.ts";
@@ -142,6 +143,11 @@ async function start(
     },
     onNode: (client) => nodes.set(client.identity.proxy.uuid, client.node.id),
     onEvent: (event) => metrics.xdsMessages.inc({ type: event.type }),
+    onRetired: ({ identity: { proxy }, remote }, reason) =>
+      log.info(
+        { component: "xds", proxy: proxy.uuid, identity: `${proxy.serviceAccount}.${proxy.namespace}`, remote },
+        `xDS connection closed, so that the proxy opens a new one: ${reason}`,
+      ),
     now: clock.now,
   });
   // Closed after the xDS port, so that whoever watches hears NOT_SERVING before streams end (R78).
@@ -150,6 +156,12 @@ async function start(
   const xdsPort = await xds.listen(config.bind, config.xdsPort);
   cleanups.push(() => xds.close());
   keepCredentials(controller, own, xds, log);
+  controller.subscribe(() => {
+    const { trust, ledger } = controller;
+    xds.retire(({ identity: { proxy, root, notAfter }, fingerprint, openedAt }) =>
+      outdated({ root, notAfter, fingerprint, openedAt }, ledger.proxies.get(proxy.uuid), trust, clock.now()),
+    );
+  });
 
   const status = () =>
     meshStatus({
@@ -183,7 +195,7 @@ async function start(
       const root = controller.trust.signer;
       const credentials = await issuing.bootstrap(request, controller.trust);
       const { uuid } = credentials.proxy;
-      controller.observe({ type: "issued", proxy: uuid, root });
+      controller.observe({ type: "issued", proxy: uuid, root, at: clock.now() });
       await controller.durable(uuid);
       return { ...credentials, xdsPort, serverName: XDS_SERVER_NAMES[0] };
     },

@@ -1,12 +1,13 @@
 /** The xDS server: TLS front, gRPC services, streams. Generic in what it serves; identities come from certificates. */
 
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
+import type { TLSSocket } from "node:tls";
 import { type ConnectionInjector, Server, ServerCredentials, type ServerDuplexStream, status } from "@grpc/grpc-js";
 import { aggregatedDiscoveryService, secretDiscoveryService } from "./proto.ts";
 import { SECRET_TYPE_URL } from "./secret-codec.ts";
 import type { ResourceSource, XdsClient } from "./source.ts";
 import { type StreamEvent, XdsStream } from "./stream.ts";
-import { type FrontCredentials, type FrontDeps, TlsFront } from "./tls-front.ts";
+import { type FrontCredentials, type FrontDeps, remoteOf, TlsFront } from "./tls-front.ts";
 
 type Call = ServerDuplexStream<Buffer, Buffer>;
 
@@ -18,10 +19,30 @@ export type XdsServerDeps<Identity> = {
   readonly refused: FrontDeps["refused"];
   readonly onNode: (client: XdsClient<Identity>) => void;
   readonly onEvent: (event: StreamEvent) => void;
+  /** A connection is being closed by us, for this reason. */
+  readonly onRetired: (connection: XdsConnection<Identity>, reason: string) => void;
   readonly now: () => number;
 };
 
+/** One client's connection: streams come and go on it, its certificate stays. */
+export type XdsConnection<Identity> = {
+  readonly identity: Identity;
+  /** SHA-256 of the client certificate's DER, 64 lower-case hex digits. */
+  readonly fingerprint: string;
+  /** Milliseconds since the epoch. */
+  readonly openedAt: number;
+  readonly remote: string;
+};
+
+type Live<Identity> = XdsConnection<Identity> & {
+  readonly socket: TLSSocket;
+  readonly streams: Set<XdsStream<Identity>>;
+  retired: boolean;
+};
+
 const SWEEP_MS = 1_000;
+/** Between the end of a connection's streams and its own: the trailers have to get out. */
+const CLOSE_AFTER_MS = 50;
 /** A vanished peer is noticed within the sum of both (R74). */
 const KEEPALIVE = { "grpc.keepalive_time_ms": 30_000, "grpc.keepalive_timeout_ms": 10_000 };
 
@@ -34,7 +55,7 @@ export class XdsServer<Identity> {
   readonly #grpc: Server;
   readonly #injector: ConnectionInjector;
   readonly #front: TlsFront;
-  readonly #streams = new Set<XdsStream<Identity>>();
+  readonly #connections = new Map<string, Live<Identity>>();
   /** Nonces begin with it, so that none of an earlier process can match (R11). */
   readonly #process = randomBytes(6).toString("hex");
   #opened = 0;
@@ -56,7 +77,7 @@ export class XdsServer<Identity> {
     this.#injector = this.#grpc.createConnectionInjector(ServerCredentials.createInsecure());
     this.#front = new TlsFront({
       credentials: deps.credentials,
-      accept: (socket) => this.#injector.injectConnection(socket),
+      accept: (socket, certificate) => this.#accept(socket, certificate),
       check: (certificate) => void deps.identify(certificate),
       refused: deps.refused,
     });
@@ -66,14 +87,29 @@ export class XdsServer<Identity> {
   async listen(host: string, port: number): Promise<number> {
     const bound = await this.#front.listen(host, port);
     this.#sweeper = setInterval(() => {
-      for (const stream of this.#streams) stream.sweep();
+      for (const stream of this.#allStreams()) stream.sweep();
     }, SWEEP_MS);
     this.#sweeper.unref();
     return bound;
   }
 
   get streams(): number {
-    return this.#streams.size;
+    return this.#allStreams().length;
+  }
+
+  /**
+   * Ends the connections for which `why` gives a reason: their streams with OK, then the socket. Ending streams alone would
+   * not do, because Envoy opens the next ones on the same connection, with the credential of its handshake (C4, V).
+   */
+  retire(why: (connection: XdsConnection<Identity>) => string | undefined): void {
+    for (const connection of this.#connections.values()) {
+      const reason = connection.retired ? undefined : why(connection);
+      if (reason === undefined) continue;
+      connection.retired = true;
+      this.#deps.onRetired(connection, reason);
+      for (const stream of [...connection.streams]) stream.end();
+      setTimeout(() => connection.socket.destroySoon(), CLOSE_AFTER_MS);
+    }
   }
 
   setCredentials(credentials: FrontCredentials): void {
@@ -84,7 +120,7 @@ export class XdsServer<Identity> {
   async close(): Promise<void> {
     this.#draining = true;
     clearInterval(this.#sweeper);
-    for (const stream of [...this.#streams]) stream.end();
+    for (const stream of this.#allStreams()) stream.end();
     await new Promise((resolve) => setTimeout(resolve, this.#opened === 0 ? 0 : 50));
     this.#injector.destroy();
     await this.#front.close();
@@ -93,7 +129,8 @@ export class XdsServer<Identity> {
 
   #open(call: Call, variant: "sotw" | "delta", serviceType: string | undefined): void {
     const identity = this.#identify(call);
-    if (identity === undefined) return;
+    const connection = this.#connections.get(call.getPeer());
+    if (identity === undefined || connection === undefined) return;
     this.#opened += 1;
     const stream: XdsStream<Identity> = new XdsStream<Identity>({
       call,
@@ -105,16 +142,39 @@ export class XdsServer<Identity> {
       now: this.#deps.now,
       onNode: this.#deps.onNode,
       onEvent: this.#deps.onEvent,
-      onEnd: () => void this.#streams.delete(stream),
+      onEnd: () => void connection.streams.delete(stream),
     });
-    this.#streams.add(stream);
+    connection.streams.add(stream);
   }
+
+  #allStreams(): XdsStream<Identity>[] {
+    return [...this.#connections.values()].flatMap(({ streams }) => [...streams]);
+  }
+
+  #accept(socket: TLSSocket, certificate: Buffer): void {
+    const remote = remoteOf(socket);
+    this.#connections.set(remote, {
+      identity: this.#deps.identify(certificate),
+      fingerprint: createHash("sha256").update(certificate).digest("hex"),
+      openedAt: this.#deps.now(),
+      remote,
+      socket,
+      streams: new Set(),
+      retired: false,
+    });
+    socket.once("close", () => this.#connections.delete(remote));
+    this.#injector.injectConnection(socket);
+  }
+
   /** Asked again for each stream: a connection may outlive the certificate that opened it. */
   #identify(call: Call): Identity | undefined {
     const refuse = (code: number, details: string): undefined => {
       call.emit("error", Object.assign(new Error(details), { code, details }));
     };
     if (this.#draining) return refuse(status.UNAVAILABLE, "the server is shutting down");
+    const connection = this.#connections.get(call.getPeer());
+    if (connection === undefined || connection.retired)
+      return refuse(status.UNAVAILABLE, "this connection is being closed: come again on a new one");
     const certificate = call.getAuthContext().sslPeerCertificate?.raw;
     if (certificate === undefined) return refuse(status.UNAUTHENTICATED, "a client certificate is required");
     try {

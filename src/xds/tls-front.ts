@@ -18,8 +18,8 @@ export type FrontCredentials = {
 export type FrontDeps = {
   /** Undefined: none can be had yet, so that every handshake fails until `setCredentials`. */
   readonly credentials: FrontCredentials | undefined;
-  /** Takes over an accepted socket. */
-  readonly accept: (socket: TLSSocket) => void;
+  /** Takes over an accepted socket, with the client's certificate (DER). */
+  readonly accept: (socket: TLSSocket, certificate: Buffer) => void;
   /** Throws MR4001 to refuse this client certificate. */
   readonly check: (certificate: Buffer) => void;
   readonly refused: (fields: { remote: string; reason: string; hint: string }) => void;
@@ -49,12 +49,13 @@ export class TlsFront {
     });
     this.#server.on("secureConnection", (socket) => {
       socket.on("error", () => socket.destroy());
-      const refusal = judge(socket, deps.check);
-      if (refusal === undefined) {
-        deps.accept(socket);
+      const certificate = socket.getPeerCertificate().raw as Buffer | undefined;
+      const refusal = certificate === undefined ? NO_CERTIFICATE : judge(socket, certificate, deps.check);
+      if (certificate !== undefined && refusal === undefined) {
+        deps.accept(socket, certificate);
         return;
       }
-      deps.refused({ remote: remoteOf(socket), ...refusal });
+      deps.refused({ remote: remoteOf(socket), ...(refusal ?? NO_CERTIFICATE) });
       socket.destroy();
     });
   }
@@ -85,15 +86,15 @@ export class TlsFront {
   }
 }
 
+type Refusal = { readonly reason: string; readonly hint: string };
+
+const NO_CERTIFICATE: Refusal = {
+  reason: "the client sent no certificate",
+  hint: "Give Envoy the files that `meshroot proxy bootstrap` wrote.",
+};
+
 /** Why this client is refused; undefined: it is accepted. */
-function judge(socket: TLSSocket, check: FrontDeps["check"]): { reason: string; hint: string } | undefined {
-  const certificate = socket.getPeerCertificate().raw as Buffer | undefined;
-  if (certificate === undefined) {
-    return {
-      reason: "the client sent no certificate",
-      hint: "Give Envoy the files that `meshroot proxy bootstrap` wrote.",
-    };
-  }
+function judge(socket: TLSSocket, certificate: Buffer, check: FrontDeps["check"]): Refusal | undefined {
   try {
     check(certificate);
   } catch (error) {
@@ -135,6 +136,6 @@ function handshakeFailure(error: Error & { readonly code?: string; readonly reas
   return `TLS handshake failed: ${error.reason ?? error.message.split("\n")[0]}`;
 }
 
-function remoteOf(socket: Socket): string {
+export function remoteOf(socket: Socket): string {
   return `${socket.remoteAddress ?? "?"}:${socket.remotePort ?? "?"}`;
 }

@@ -2,7 +2,7 @@
 
 import type { Content } from "../../src/core/content.ts";
 import { record } from "../../src/core/ledger.ts";
-import { emptyLedger, type Ledger, type ProxyRow, type Slot } from "../../src/core/ledger-state.ts";
+import { type Consumer, emptyLedger, type Ledger, type ProxyRow, type Slot } from "../../src/core/ledger-state.ts";
 import { type GateClock, type Plan, planRotation } from "../../src/core/rotation-plan.ts";
 import { type DesiredTrust, type TrustedRoot, type TrustInForce, withRoots } from "../../src/core/trust.ts";
 
@@ -55,8 +55,13 @@ export class Desk {
     };
   }
 
-  /** A stream that asks for `names`. */
+  /** A stream that asks for `names`, of the proxy's Envoy under root a. */
   connect(proxy: string, stream: string, ...names: string[]): void {
+    this.join(proxy, stream, "envoy", "a", ...names);
+  }
+
+  /** A stream of either consumer, authenticated under `root`. */
+  join(proxy: string, stream: string, consumer: Consumer, root: string, ...names: string[]): void {
     const identity = {
       uuid: proxy,
       kind: "sidecar",
@@ -64,7 +69,7 @@ export class Desk {
       namespace: "shop",
       trustDomain: "cluster.local",
     } as const;
-    record(this.ledger, { type: "connected", proxy, identity, stream, consumer: "envoy", root: "a", at: this.now });
+    record(this.ledger, { type: "connected", proxy, identity, stream, consumer, root, at: this.now });
     this.ask(proxy, stream, ...names);
   }
 

@@ -22,7 +22,7 @@ test("every name and alias gives the caller's own secret", async (t) => {
   const server = await startServer(t);
   const credentials = await server.credential("cart.shop");
   const stream = server.client(credentials).ads();
-  stream.request({ names: [...BUNDLES, ...LEAVES, "tls_sds", "validation_context_sds"] });
+  stream.request({ names: [...BUNDLES, ...LEAVES, "validation_context_sds", "tls_sds"] });
   const fingerprint = server.running.status().roots[0]?.fingerprint;
   const certificates = new Map<string, X509Certificate>();
   for (let count = 0; count < BUNDLES.length + LEAVES.length + 2; count++) {
@@ -38,6 +38,7 @@ test("every name and alias gives the caller's own secret", async (t) => {
     }
   }
   assert.deepEqual([...certificates.keys()].sort(), [...LEAVES, "tls_sds"].sort());
+  assert.equal((await stream.ended).code, 0, "C4: the ACK of tls_sds ends the connection of the old credential");
   const leaves = LEAVES.map((name) => certificates.get(name));
   assert.equal(new Set(leaves.map((leaf) => leaf && hex(leaf))).size, 1, "one leaf under all its names");
   assert.equal(leaves[0]?.subjectAltName, "DNS:cart.shop.cluster.local");

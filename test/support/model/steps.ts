@@ -227,7 +227,7 @@ export function renew(world: World, proxy: MeshProxy): void {
   const controller = world.server?.controller;
   const root = controller?.trust.signer;
   if (controller === undefined || root === undefined || root === proxy.credential) return;
-  controller.observe({ type: "issued", proxy: proxy.identity.uuid, root });
+  controller.observe({ type: "issued", proxy: proxy.identity.uuid, root, at: world.now });
   // Handed out only once it is on record; a crash before that hands out nothing.
   const handOut = () => {
     proxy.credential = root;

@@ -1,0 +1,39 @@
+/** Which xDS connections have to end, so that a newer credential is used on the next one (evidence.md C4). Pure. */
+
+import type { ProxyRow } from "./ledger-state.ts";
+import type { RootId, TrustInForce } from "./trust.ts";
+
+export type Connection = {
+  /** SHA-256 of the client certificate's DER, as in the version of an xDS leaf. */
+  readonly fingerprint: string;
+  /** Milliseconds since the epoch. */
+  readonly notAfter: number;
+  readonly openedAt: number;
+  readonly root: RootId;
+};
+
+/** Files that were handed out are in place and loaded by then; ending a connection too early costs a reconnect, no more. */
+const HANDED_OUT_MS = 5_000;
+
+/**
+ * Why this connection of `row` has to end now; undefined: it may stay. Each reason holds for connections of before some
+ * moment only, so that a client which comes back with the same old credential is not sent away again and again.
+ */
+export function outdated(
+  connection: Connection,
+  row: ProxyRow | undefined,
+  trust: TrustInForce,
+  now: number,
+): string | undefined {
+  if (now >= connection.notAfter) return "its certificate has expired";
+  if (!trust.xds.includes(connection.root)) return "its root is no longer accepted";
+  if (row === undefined) return undefined;
+  for (const { kind, acked } of row.slots.values()) {
+    if (kind === "xdsLeaf" && acked && acked.version !== connection.fingerprint && connection.openedAt < acked.at)
+      return "a newer credential is loaded";
+  }
+  const { issuedAt } = row;
+  return issuedAt !== undefined && connection.openedAt < issuedAt && now >= issuedAt + HANDED_OUT_MS
+    ? "a newer credential was handed out"
+    : undefined;
+}
