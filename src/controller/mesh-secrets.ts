@@ -9,7 +9,7 @@ import { type ProxyIdentity, principalOf, type ServiceIdentity } from "../core/i
 import { needsProof, presentedRoots, readyForLeaf } from "../core/ledger-queries.ts";
 import { type Consumer, type ProxyRow, slotKey } from "../core/ledger-state.ts";
 import { resolveSecretName } from "../core/secret-names.ts";
-import { type RootId, rootOf, sanForms, type TrustInForce } from "../core/trust.ts";
+import { knownTrustDomains, type RootId, rootOf, sanForms, type TrustInForce } from "../core/trust.ts";
 import type { Leaf, LeafIssuer, LeafKind } from "./leaf-issuer.ts";
 import type { Clock, Log } from "./ports.ts";
 import type { RotationController } from "./rotation-controller.ts";
@@ -93,8 +93,7 @@ export class MeshSecrets {
   }
 
   #resolve(name: string, proxy: ProxyIdentity) {
-    const domains = sanForms(this.#controller.trust).map((form) => form.trustDomain);
-    return resolveSecretName(name, proxy, domains);
+    return resolveSecretName(name, proxy, knownTrustDomains(this.#controller.trust));
   }
 
   #version(proxy: ProxyIdentity, kind: SecretKind, service: string | undefined): string | "later" | "absent" {

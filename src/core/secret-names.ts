@@ -16,8 +16,9 @@ const PLAIN_BUNDLES = new Set(["root-cert-for-mtls-inbound", "ROOTCA", "ALL"]);
 const OUTBOUND = "root-cert-for-mtls-outbound:";
 
 /**
- * `trustDomains`: those in force. The spellings of OSM, SPIRE and Istio are accepted, to the byte: no normalisation, so
- * that no second spelling can lead to another identity.
+ * `trustDomains`: those that are or were in force, because names in running configurations outlive the trust domain in
+ * them. Any other is somebody else's, and our bundle is no answer to it. The spellings of OSM, SPIRE and Istio are
+ * accepted, to the byte: no normalisation, so that no second spelling can lead to another identity.
  */
 export function resolveSecretName(
   name: string,

@@ -41,6 +41,11 @@ export type TrustInForce = {
   readonly xds: readonly RootId[];
   /** Root of the xDS server's own certificate. */
   readonly xdsServer: RootId;
+  /**
+   * Every trust domain that has ever been in force, which only grows: secret names in running configurations hold the one
+   * of the day on which they were written. Undefined in what an earlier version stored.
+   */
+  readonly trustDomains?: readonly string[];
   readonly roots: Readonly<Record<RootId, TrustedRoot>>;
 };
 
@@ -75,11 +80,18 @@ export function initialTrust(desired: DesiredTrust): TrustInForce | undefined {
   );
 }
 
-/** Adds root records, and forgets those that nothing refers to any more. */
+/** Adds root records, and forgets those that nothing refers to any more; their trust domains stay known. */
 export function withRoots(trust: TrustInForce, added: readonly TrustedRoot[]): TrustInForce {
   const used = new Set([...trust.xds, ...trust.mesh, trust.signer, trust.xdsServer]);
   const records = [...Object.values(trust.roots), ...added].filter((root) => used.has(root.id));
-  return { ...trust, roots: Object.fromEntries(records.map((root) => [root.id, root])) };
+  const roots = Object.fromEntries(records.map((root) => [root.id, root]));
+  return { ...trust, trustDomains: knownTrustDomains({ ...trust, roots }), roots };
+}
+
+/** The trust domains that are or were ours, and so may stand in the name of a secret (xds-requirements.md section 6). */
+export function knownTrustDomains(trust: TrustInForce): string[] {
+  const present = Object.values(trust.roots).map((root) => root.form.trustDomain);
+  return [...new Set([...(trust.trustDomains ?? []), ...present])];
 }
 
 export function rootOf(trust: TrustInForce, id: RootId): TrustedRoot {

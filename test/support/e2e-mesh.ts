@@ -8,9 +8,10 @@ import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { serverStatus } from "../../src/cli/admin-client.ts";
-import { DemoMesh, type MeshProxy } from "../../src/cli/demo/mesh.ts";
+import { DemoMesh, type MeshOptions, type MeshProxy } from "../../src/cli/demo/mesh.ts";
 import { startTraffic, type Traffic, type TrafficFailure } from "../../src/cli/demo/traffic.ts";
 import type { MeshStatus, ProxyStatus } from "../../src/controller/status.ts";
+import type { SanForm } from "../../src/core/identity.ts";
 import { DEFAULT_NAMESPACE, DEFAULT_TRUST_DOMAIN, type Role } from "../../src/core/mesh-root.ts";
 import { listsWholeBundle } from "../../src/envoy/admin.ts";
 import type { EnvoyBinary } from "../../src/envoy/binary.ts";
@@ -40,6 +41,9 @@ export type MeshSetup = {
   /** Started at once; default all of `names`. */
   readonly start?: readonly string[];
   readonly settings?: ServerSettings;
+  /** Of every cluster; default 1000. */
+  readonly connectTimeoutMs?: number;
+  readonly edit?: MeshOptions["edit"];
   /** Default `serveHere`. */
   readonly serve?: (dataDir: string, settings: ServerSettings) => Promise<TestServer>;
 };
@@ -72,8 +76,8 @@ export type E2eMesh = {
 };
 
 export type Operator = {
-  /** A new MRC; its CA is made by Tresor. */
-  create(name: string, role?: Role): Promise<void>;
+  /** A new MRC; its CA is made by Tresor. Default: passive, the first root's trust domain, no SPIFFE. */
+  create(name: string, role?: Role, form?: SanForm): Promise<void>;
   setRole(name: string, role: Role, forceUnsafe?: string): Promise<void>;
   remove(name: string): Promise<void>;
 };
@@ -99,8 +103,9 @@ export async function startMesh(t: TestContext, setup: MeshSetup): Promise<E2eMe
       envoy: envoy.path,
       namespace: MESH_NAMESPACE,
       xdsPort: server.xdsPort,
-      connectTimeoutMs: 1_000,
+      connectTimeoutMs: setup.connectTimeoutMs ?? 1_000,
       variants,
+      edit: setup.edit,
       bootstrap: (request) => bootstrapFrom(dataDir, request),
     },
     names,
@@ -252,13 +257,13 @@ function operator(files: RootFiles): Operator {
     return root;
   };
   return {
-    create: (name, role = "passive") =>
+    create: (name, role = "passive", form = { trustDomain: DEFAULT_TRUST_DOMAIN, spiffe: false }) =>
       files.create({
         name,
         namespace: DEFAULT_NAMESPACE,
         role,
-        trustDomain: DEFAULT_TRUST_DOMAIN,
-        spiffeEnabled: false,
+        trustDomain: form.trustDomain,
+        spiffeEnabled: form.spiffe,
         provider: { kind: "tresor", secretRef: { name: `ca-${name}`, namespace: DEFAULT_NAMESPACE } },
         createdAt: Date.now(),
       }),

@@ -21,7 +21,12 @@ export type MeshOptions = {
   readonly connectTimeoutMs: number;
   /** Used in turn, so that one mesh speaks several. */
   readonly variants: readonly XdsVariant[];
+  /** Changes the rendered files of one service before its Envoy starts: for bootstraps that we would not write. */
+  readonly edit?: ((name: string, files: ProxyFiles) => ProxyFiles) | undefined;
 };
+
+/** Texts by file name, as `renderProxyFiles` makes them. */
+export type ProxyFiles = Readonly<Record<string, string>>;
 
 export type MeshProxy = {
   readonly name: string;
@@ -66,7 +71,7 @@ export class DemoMesh {
 
   /** Writes bootstrap and credentials for one service and starts its Envoy. Throws MR6002. */
   async start(name: string): Promise<MeshProxy> {
-    const { dir, envoy: binary, namespace, xdsPort, connectTimeoutMs, variants } = this.#options;
+    const { dir, envoy: binary, namespace, xdsPort, connectTimeoutMs, variants, edit } = this.#options;
     const plan = this.#plan(name);
     const variant = variants[[...this.#plans.keys()].indexOf(name) % variants.length] ?? "sotw";
     const home = join(dir, name);
@@ -95,7 +100,7 @@ export class DemoMesh {
       })),
       connectTimeoutMs,
     });
-    for (const [file, text] of Object.entries(files)) await writeFile(join(home, file), text);
+    for (const [file, text] of Object.entries(edit?.(name, files) ?? files)) await writeFile(join(home, file), text);
     const envoy = await startEnvoy({
       binary,
       bootstrapPath: join(home, "bootstrap.yaml"),
