@@ -4,6 +4,9 @@ import { decodeAny, type ErrorDetail } from "./wire.ts";
 import { readFields, readText } from "./wire-reader.ts";
 import { bytes, integer, message, text, toBuffer } from "./wire-writer.ts";
 
+/** What `meshroot proxy agent` calls itself in `node.user_agent_name`. */
+export const AGENT_NAME = "meshroot-agent";
+
 /** `userAgentName` tells the server which consumer of a proxy this is (evidence.md, "Words"). */
 export type ClientNode = { readonly id: string; readonly cluster?: string; readonly userAgentName?: string };
 

@@ -64,6 +64,26 @@ const CASES: readonly Case[] = [
     refused: ["../controller/ports.ts", "../xds/server.ts", "../pki/keys.ts"],
   },
   {
+    file: "src/agent/probe.ts",
+    allowed: [
+      "../core/errors.ts",
+      "../envoy/admin.ts",
+      "../xds/client-wire.ts",
+      "../pki/pem.ts",
+      "../stores/files/file-lock.ts",
+      "@grpc/grpc-js",
+    ],
+    refused: [
+      "../serve/serve.ts",
+      "../xds/server.ts",
+      "../xds/secret-source.ts",
+      "../controller/rotation-controller.ts",
+      "../stores/files/data-dir.ts",
+      "../cli/context.ts",
+      "../config.ts",
+    ],
+  },
+  {
     file: "src/serve/probe.ts",
     allowed: ["../xds/server.ts", "../stores/files/data-dir.ts", "../config.ts"],
     refused: ["../cli/context.ts", "../main.ts"],

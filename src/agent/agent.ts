@@ -1,0 +1,222 @@
+/** The agent beside an Envoy: keeps the certificate and the bundle of its xDS connection fresh (evidence.md C1-C6). */
+
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Log } from "../controller/ports.ts";
+import { MeshrootError } from "../core/errors.ts";
+import { identityName } from "../core/identity.ts";
+import { parseBundle } from "../pki/pem.ts";
+import { complainer } from "../serve/complainer.ts";
+import { type FileLock, takeLock } from "../stores/files/file-lock.ts";
+import { startExchange } from "./exchange.ts";
+import { type Held, readHeld, sameBytes } from "./held-credentials.ts";
+import { type EnvoyState, type Loading, watchLoading } from "./loading.ts";
+import { type ProxyFolder, readProxyFolder } from "./proxy-folder.ts";
+import { connect, remedy, type StreamEnd, troubleOf } from "./xds-connection.ts";
+
+export type AgentOptions = {
+  /** What `meshroot proxy bootstrap` wrote. */
+  readonly dir: string;
+  readonly log: Log;
+  /** `host:port`; default: what the bootstrap says. */
+  readonly xdsAddress?: string;
+  /** `host:port`; default: what the bootstrap says. A function is asked each time. */
+  readonly adminAddress?: string | (() => string | undefined);
+  /** Only a supervisor knows that no Envoy runs; default: nobody does. */
+  readonly envoyState?: () => EnvoyState;
+  /** Milliseconds since the epoch; default the system's clock. */
+  readonly now?: () => number;
+  /** Between two attempts to connect; default 500 ms doubling to 30 s, each shortened by up to a half at random. */
+  readonly retry?: { readonly minMs: number; readonly maxMs: number };
+};
+
+export type AgentState = {
+  /** A connection to the server stands. */
+  readonly connected: boolean;
+  /** Connections that stood, until now. */
+  readonly connections: number;
+  /** Versions that Envoy has loaded and the server was told so, by secret name. */
+  readonly loaded: Readonly<Record<string, string>>;
+  /** Why the last attempt to connect failed, and the last refusal; undefined once it went well. */
+  readonly trouble: string | undefined;
+  readonly refused: string | undefined;
+};
+
+export type RunningAgent = {
+  readonly folder: ProxyFolder;
+  state(): AgentState;
+  /** Ends the stream and gives back the lock. Envoy keeps what it has. */
+  stop(): Promise<void>;
+};
+
+const RETRY = { minMs: 500, maxMs: 30_000 };
+/** A stream that ended with OK so soon was not worth having: the next attempt waits. */
+const WORTH_MS = 1_000;
+
+type Mutable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
+
+/**
+ * Returns once the folder is read and locked; it connects, and goes on trying, by itself. Throws MR5002 when `dir` is no
+ * proxy's folder or names no admin address, MR2001 when another agent keeps it, MR2002 when it can't be read.
+ */
+export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
+  const folder = await readProxyFolder(options.dir);
+  await readHeld(folder.certDir);
+  const { adminAddress: given } = options;
+  const adminAddress = typeof given === "function" ? given : () => given ?? folder.adminAddress;
+  if (typeof given !== "function" && adminAddress() === undefined) {
+    const hint = "Give --admin host:port: without it nobody can tell what Envoy has loaded (C3).";
+    throw new MeshrootError("MR5002", `${folder.bootstrapPath} lets Envoy take any free admin port`, hint);
+  }
+  const lock = await lockFolder(folder.dir);
+  const loading = watchLoading({
+    certDir: folder.certDir,
+    identity: folder.identity,
+    adminAddress,
+    envoyState: options.envoyState ?? (() => "unknown"),
+    log: options.log,
+  });
+  const state: Mutable<AgentState> = {
+    connected: false,
+    connections: 0,
+    loaded: {},
+    trouble: undefined,
+    refused: undefined,
+  };
+  const abort = new AbortController();
+  const done = keepConnected({ options, folder, loading, state, signal: abort.signal });
+  return {
+    folder,
+    state: () => ({ ...state }),
+    stop: async () => {
+      abort.abort();
+      await done;
+      await lock.release();
+    },
+  };
+}
+
+async function lockFolder(dir: string): Promise<FileLock> {
+  try {
+    return await takeLock(join(dir, "agent.lock"));
+  } catch (error) {
+    if (!(error instanceof MeshrootError) || error.code !== "MR2001") throw error;
+    const hint = "One agent per proxy. Stop that one first (or give this proxy a folder of its own).";
+    throw new MeshrootError("MR2001", `another agent keeps ${dir}: ${error.message.slice(7)}`, hint, error);
+  }
+}
+
+type Running = {
+  readonly options: AgentOptions;
+  readonly folder: ProxyFolder;
+  readonly loading: Loading;
+  readonly state: Mutable<AgentState>;
+  readonly signal: AbortSignal;
+};
+
+async function keepConnected(running: Running): Promise<void> {
+  const { options, folder, state, signal } = running;
+  const { log, retry = RETRY, now = Date.now } = options;
+  const complain = complainer(log.warn.bind(log), "agent");
+  const whole = (message: string) => message.replace(/^MR\d{4} /, "");
+  let failures = 0;
+  /** What the server was told to be loaded: true for as long as nobody changed the files. */
+  let told: Held | undefined;
+  while (!signal.aborted) {
+    const startedAt = performance.now();
+    let trouble: Error | undefined;
+    let wasConnected = false;
+    try {
+      const held = await readHeld(folder.certDir);
+      const isKnown = (await running.loading.prove(held)).loaded || (told !== undefined && sameBytes(told, held));
+      if (signal.aborted) break;
+      const onConnected = () => {
+        wasConnected = true;
+        failures = 0;
+        complain(undefined, whole);
+        state.connected = true;
+        state.connections += 1;
+        state.trouble = undefined;
+        log.info({ component: "agent", proxy: folder.identity.uuid }, "connected to the xDS server");
+      };
+      const end = await converse(running, held, isKnown ? held.versions : new Map(), onConnected, (next) => {
+        told = next;
+      });
+      trouble = expired(held, now(), folder) ?? troubleOf(end, whereabouts(running));
+      if (end.code === 0) trouble = undefined;
+    } catch (error) {
+      trouble = error as Error;
+    }
+    state.connected = false;
+    if (signal.aborted) break;
+    const wasWorthIt = wasConnected && performance.now() - startedAt >= WORTH_MS;
+    if (trouble !== undefined) {
+      state.trouble = trouble.message;
+      complain(trouble, whole);
+    }
+    // C4: an end with OK asks for a new connection, which presents the newest credential.
+    if (trouble === undefined && wasWorthIt) continue;
+    const ceilingMs = Math.min(retry.maxMs, retry.minMs * 2 ** failures);
+    failures += 1;
+    await sleep(ceilingMs * (1 - Math.random() / 2), undefined, { signal }).catch(() => undefined);
+  }
+}
+
+/** One connection, from its handshake to its end. */
+async function converse(
+  running: Running,
+  held: Held,
+  reported: ReadonlyMap<string, string>,
+  onConnected: () => void,
+  onLoaded: (held: Held) => void,
+): Promise<StreamEnd> {
+  const { options, folder, loading, state, signal } = running;
+  const { log, now = Date.now } = options;
+  const { address, serverName } = whereabouts(running);
+  const connection = connect(address, serverName, held);
+  connection.ready.then(onConnected, () => undefined);
+  const exchange = startExchange(
+    {
+      stream: connection.stream,
+      certDir: folder.certDir,
+      identity: folder.identity,
+      loading,
+      log,
+      now,
+      onAnswer: ({ resources, nonce }, refusal, set) => {
+        state.refused = refusal;
+        for (const { name, version } of resources) {
+          const fields = { component: "agent", name, version, nonce };
+          if (refusal !== undefined) log.error(fields, `NACK: ${refusal}`);
+          else {
+            state.loaded = { ...state.loaded, [name]: version };
+            log.info(fields, `ACK: Envoy has loaded ${name}`);
+          }
+        }
+        if (set !== undefined) onLoaded(set);
+      },
+    },
+    reported,
+  );
+  const close = () => connection.close();
+  signal.addEventListener("abort", close, { once: true });
+  const end = await connection.ended;
+  signal.removeEventListener("abort", close);
+  await exchange.end();
+  connection.close();
+  return end;
+}
+
+function whereabouts({ options, folder }: Running) {
+  const { dir, identity, serverName } = folder;
+  return { address: options.xdsAddress ?? folder.xdsAddress, serverName, dir, identity };
+}
+
+/** A server that refuses an expired certificate doesn't say so to the client: we can. */
+function expired({ certPem }: Held, now: number, folder: ProxyFolder): MeshrootError | undefined {
+  const leaf = parseBundle(certPem).certificates[0];
+  if (leaf === undefined || now < leaf.notAfter) return undefined;
+  const when = new Date(leaf.notAfter).toISOString();
+  const message = `the xDS certificate of ${identityName(folder.identity)} (${folder.identity.uuid}) expired at ${when}`;
+  return new MeshrootError("MR4001", message, remedy(folder));
+}

@@ -1,0 +1,120 @@
+/** One delta stream of the agent: what comes is checked, swapped in, proven at Envoy, and only then ACKed (evidence.md C2, C3). */
+
+import type { ClientDuplexStream } from "@grpc/grpc-js";
+import type { Log } from "../controller/ports.ts";
+import { MeshrootError } from "../core/errors.ts";
+import type { ProxyIdentity } from "../core/identity.ts";
+import { AGENT_NAME, decodeDeltaResponse, encodeDeltaRequest, type ReceivedResponse } from "../xds/client-wire.ts";
+import { decodeSecret, SECRET_TYPE_URL } from "../xds/secret-codec.ts";
+import { changeOf } from "./check-secret.ts";
+import { type Held, readHeld, sameBytes, writeHeld, XDS_BUNDLE, XDS_LEAF } from "./held-credentials.ts";
+import type { Loading, Outcome } from "./loading.ts";
+
+/** gRPC's INTERNAL, which Envoy puts into its NACKs too. */
+const REFUSED = 13;
+
+export type ExchangeDeps = {
+  readonly stream: ClientDuplexStream<Buffer, Buffer>;
+  readonly certDir: string;
+  readonly identity: ProxyIdentity;
+  readonly loading: Loading;
+  readonly log: Log;
+  readonly now: () => number;
+  /** About to be answered; `set`: what is loaded now, where the response brought something. */
+  readonly onAnswer: (response: ReceivedResponse, refusal: string | undefined, set: Held | undefined) => void;
+};
+
+/** Asks for both secrets; `reported`: what is known to be loaded already (E3a, E15). Returns how to end it. */
+export function startExchange(deps: ExchangeDeps, reported: ReadonlyMap<string, string>) {
+  const { stream, identity, log } = deps;
+  let latest: AbortController | undefined;
+  let turn: Promise<void> = Promise.resolve();
+  let isOver = false;
+
+  const write = (request: Parameters<typeof encodeDeltaRequest>[0]) => {
+    if (!isOver) stream.write(encodeDeltaRequest({ typeUrl: SECRET_TYPE_URL, ...request }));
+  };
+  stream.on("data", (bytes: Buffer) => {
+    // A newer response supersedes the wait for an older one, which then stays unanswered (R22).
+    latest?.abort();
+    const abort = new AbortController();
+    latest = abort;
+    turn = turn
+      .then(() => answer(deps, bytes, abort.signal, write))
+      .catch((error: unknown) => {
+        const fields = error instanceof MeshrootError ? { code: error.code, hint: error.hint } : { err: error };
+        log.error({ component: "agent", ...fields }, `not answered: ${(error as Error).message}`);
+      });
+  });
+  write({
+    node: { id: identity.uuid, cluster: identity.serviceAccount, userAgentName: AGENT_NAME },
+    // The bundle first: what the next certificate chains to should be trusted before it comes.
+    subscribe: [XDS_BUNDLE, XDS_LEAF],
+    initialResourceVersions: reported,
+  });
+  return {
+    /** Gives up waiting; resolves when nothing of this stream touches the folder any more. */
+    end: async () => {
+      isOver = true;
+      latest?.abort();
+      await turn;
+    },
+  };
+}
+
+async function answer(
+  deps: ExchangeDeps,
+  bytes: Buffer,
+  signal: AbortSignal,
+  write: (request: Parameters<typeof encodeDeltaRequest>[0]) => void,
+): Promise<void> {
+  if (signal.aborted) return;
+  const response = decodeDeltaResponse(bytes);
+  const { outcome, set } = await verdictOn(deps, response, signal);
+  if (signal.aborted || outcome === "unknown") return;
+  const refusal = outcome === "loaded" ? undefined : outcome.refused;
+  deps.onAnswer(response, refusal, refusal === undefined ? set : undefined);
+  const errorDetail = refusal === undefined ? {} : { errorDetail: { code: REFUSED, message: refusal } };
+  write({ responseNonce: response.nonce, ...errorDetail });
+}
+
+async function verdictOn(
+  deps: ExchangeDeps,
+  response: ReceivedResponse,
+  signal: AbortSignal,
+): Promise<{ readonly outcome: Outcome; readonly set?: Held }> {
+  const { certDir, identity, loading, log } = deps;
+  for (const name of response.removed)
+    log.warn({ component: "agent", name }, `the server has no ${name} for this proxy any more; the last one is kept`);
+  if (response.resources.length === 0) return { outcome: "loaded" };
+  const before = await readHeld(certDir);
+  const next = withChanges(before, response, identity, deps.now());
+  if (typeof next === "string") return { outcome: { refused: next } };
+  const refusals = await loading.refusals();
+  // The same bytes again: Envoy would not look at them, and need not.
+  if (!sameBytes(before, next) || !sameVersions(before, next)) await writeHeld(certDir, next);
+  return { outcome: await loading.until({ before, next, refusals, signal }), set: next };
+}
+
+function withChanges(before: Held, { resources }: ReceivedResponse, identity: ProxyIdentity, now: number) {
+  const versions = new Map(before.versions);
+  let next: Held = { ...before, versions };
+  for (const { any, version } of resources) {
+    try {
+      const secret = decodeSecret(any);
+      const change = changeOf(secret, identity, now);
+      if (typeof change === "string") return change;
+      versions.set(secret.name, version);
+      next = { ...next, ...change };
+    } catch (error) {
+      return (error as Error).message;
+    }
+  }
+  return next;
+}
+
+function sameVersions(a: Held, b: Held): boolean {
+  return (
+    a.versions.size === b.versions.size && [...a.versions].every(([name, version]) => b.versions.get(name) === version)
+  );
+}

@@ -1,0 +1,108 @@
+/** Waiting for Envoy to load what was swapped in; and taking it back when Envoy says that it can't (evidence.md C3). */
+
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Log } from "../controller/ports.ts";
+import type { ProxyIdentity } from "../core/identity.ts";
+import { envoyAdmin } from "../envoy/admin.ts";
+import { type Proof, proofOf, refusals } from "./envoy-proof.ts";
+import { type Held, inUniqueBytes, writeHeld } from "./held-credentials.ts";
+
+/** `stopped`: whoever supervises this Envoy knows that none runs; the next one reads the files when it starts. */
+export type EnvoyState = "stopped" | "unknown";
+
+/** `unknown`: neither was seen. Then there is no answer, and the server sends again in bytes that Envoy can't skip (R22). */
+export type Outcome = "loaded" | "unknown" | { readonly refused: string };
+
+export type LoadingDeps = {
+  readonly certDir: string;
+  readonly identity: ProxyIdentity;
+  /** `host:port`; undefined while nobody knows it. */
+  readonly adminAddress: () => string | undefined;
+  readonly envoyState: () => EnvoyState;
+  readonly log: Log;
+};
+
+export type Wait = {
+  /** On disk before the swap. */
+  readonly before: Held;
+  readonly next: Held;
+  /** `refusals()` before the swap. */
+  readonly refusals: number | undefined;
+  readonly signal: AbortSignal;
+};
+
+export type Loading = ReturnType<typeof watchLoading>;
+
+const ADMIN_TIMEOUT_MS = 2_000;
+const FIRST_POLL_MS = 50;
+const LAST_POLL_MS = 1_000;
+/** Envoy reloads within milliseconds; who reads the log need not hear of those. */
+const SILENT_MS = 3_000;
+/** A set that was swapped in right behind another can be read half and half once; the second event mends it. */
+const REFUSED_AFTER_MS = 2_000;
+
+export function watchLoading(deps: LoadingDeps) {
+  const { certDir, identity, log } = deps;
+  let lastLoaded: Held | undefined;
+
+  const admin = () => {
+    const address = deps.adminAddress();
+    return address === undefined ? undefined : envoyAdmin(address, ADMIN_TIMEOUT_MS);
+  };
+
+  const prove = async (held: Held): Promise<Proof> => {
+    if (deps.envoyState() === "stopped") return { loaded: true };
+    const envoy = admin();
+    if (envoy === undefined) return { loaded: false, why: "the admin address of the Envoy is not known yet" };
+    const proof = await proofOf(envoy, identity, held);
+    if (proof.loaded) lastLoaded = held;
+    return proof;
+  };
+
+  const putBack = async (before: Held, refused: Held): Promise<void> => {
+    const { certPem, keyPem, caPem, versions } = lastLoaded ?? before;
+    await writeHeld(certDir, {
+      certPem: certPem === refused.certPem ? certPem : inUniqueBytes(certPem),
+      keyPem,
+      caPem: caPem === refused.caPem ? caPem : inUniqueBytes(caPem),
+      versions,
+    });
+  };
+
+  return {
+    prove,
+    /** Failed reloads until now; undefined where Envoy can't be asked. */
+    refusals: async (): Promise<number | undefined> => {
+      const envoy = admin();
+      if (envoy === undefined || deps.envoyState() === "stopped") return undefined;
+      return await refusals(envoy).catch(() => undefined);
+    },
+    /** `next` is on disk. If Envoy counts a failed reload and does not come round, the last good set is put back. */
+    until: async ({ before, next, refusals: baseline, signal }: Wait): Promise<Outcome> => {
+      const startedAt = performance.now();
+      let said = false;
+      let refusedAt: number | undefined;
+      for (let pollMs = FIRST_POLL_MS; !signal.aborted; pollMs = Math.min(pollMs * 2, LAST_POLL_MS)) {
+        const proof = await prove(next);
+        if (proof.loaded) return "loaded";
+        const now = performance.now();
+        if (baseline !== undefined && (proof.refusals ?? 0) > baseline) refusedAt ??= now;
+        if (refusedAt !== undefined && now - refusedAt >= REFUSED_AFTER_MS) {
+          await putBack(before, next);
+          return {
+            refused: "Envoy could not load it (key_rotation_failed rose); the last good set is back in its place",
+          };
+        }
+        if (!said && now - startedAt >= SILENT_MS) {
+          said = true;
+          log.warn(
+            { component: "agent", hint: "The server is not answered until Envoy shows it; its log may say why not." },
+            `new credentials are in place, and Envoy has not loaded them yet: ${proof.why}`,
+          );
+        }
+        await sleep(pollMs, undefined, { signal }).catch(() => undefined);
+      }
+      return "unknown";
+    },
+  };
+}

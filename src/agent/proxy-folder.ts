@@ -1,0 +1,117 @@
+/** The folder of one proxy, as `meshroot proxy bootstrap` wrote it: where its Envoy listens for us, and where the server is. */
+
+import { X509Certificate } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { parse } from "yaml";
+import { z } from "zod";
+import { MeshrootError } from "../core/errors.ts";
+import { type ProxyIdentity, parseProxyUri } from "../core/identity.ts";
+import { XDS_CLUSTER } from "../envoy/secret-sources.ts";
+
+export type ProxyFolder = {
+  readonly dir: string;
+  readonly certDir: string;
+  readonly bootstrapPath: string;
+  /** `node.id` of the bootstrap; Envoy's `/server_info` repeats it. */
+  readonly nodeId: string;
+  /** What the certificate in the folder says, which is what the server goes by (C1). */
+  readonly identity: ProxyIdentity;
+  /** `host:port`; undefined where the bootstrap lets Envoy take any free port. */
+  readonly adminAddress: string | undefined;
+  /** `host:port`. */
+  readonly xdsAddress: string;
+  /** The DNS name that the server's certificate must carry. */
+  readonly serverName: string;
+};
+
+const address = z
+  .object({ socket_address: z.object({ address: z.string(), port_value: z.int() }) })
+  .transform(({ socket_address: { address: host, port_value: port } }) => ({ host, port }));
+
+const BOOTSTRAP = z.object({
+  node: z.object({ id: z.string().min(1) }),
+  admin: z.object({ address }).optional(),
+  static_resources: z.object({ clusters: z.array(z.looseObject({ name: z.string() })) }),
+});
+
+const CLUSTER = z.object({
+  load_assignment: z.object({
+    endpoints: z
+      .array(z.object({ lb_endpoints: z.array(z.object({ endpoint: z.object({ address }) })).min(1) }))
+      .min(1),
+  }),
+  transport_socket: z.object({ typed_config: z.object({ sni: z.string().min(1) }) }),
+});
+
+/** Throws MR5002 when it is no such folder, with what is missing. */
+export async function readProxyFolder(path: string): Promise<ProxyFolder> {
+  const dir = resolve(path);
+  const certDir = join(dir, "certs");
+  const bootstrapPath = join(dir, "bootstrap.yaml");
+  const bootstrap = check(BOOTSTRAP, parseYaml(await text(bootstrapPath, dir), bootstrapPath), bootstrapPath);
+  const cluster = bootstrap.static_resources.clusters.find(({ name }) => name === XDS_CLUSTER);
+  if (cluster === undefined) throw unusable(`${bootstrapPath} has no cluster ${XDS_CLUSTER}`);
+  const { load_assignment, transport_socket } = check(CLUSTER, cluster, `${bootstrapPath}, cluster ${XDS_CLUSTER}`);
+  const xds = load_assignment.endpoints[0]?.lb_endpoints[0]?.endpoint.address;
+  if (xds === undefined) throw unusable(`${bootstrapPath} does not say where the server is`);
+  const admin = bootstrap.admin?.address;
+  return {
+    dir,
+    certDir,
+    bootstrapPath,
+    nodeId: bootstrap.node.id,
+    identity: identityIn(await text(join(certDir, "tls.crt"), dir), certDir),
+    adminAddress: admin === undefined || admin.port === 0 ? undefined : `${admin.host}:${admin.port}`,
+    xdsAddress: `${xds.host}:${xds.port}`,
+    serverName: transport_socket.typed_config.sni,
+  };
+}
+
+/** Identity in an xDS certificate (C1). Throws MR5002 for any other certificate. */
+function identityIn(pem: string, where: string): ProxyIdentity {
+  const identity = xdsIdentity(pem);
+  if (identity === undefined) throw unusable(`${where} holds no xDS certificate of meshroot`);
+  return identity;
+}
+
+/** Undefined for what is no certificate, or no xDS certificate of ours: exactly one SAN, a URI of the form of C1. */
+export function xdsIdentity(pem: string | X509Certificate): ProxyIdentity | undefined {
+  let x509: X509Certificate;
+  try {
+    x509 = typeof pem === "string" ? new X509Certificate(pem) : pem;
+  } catch {
+    return undefined;
+  }
+  const names = x509.subjectAltName ?? "";
+  return names.startsWith("URI:") ? parseProxyUri(names.slice("URI:".length)) : undefined;
+}
+
+async function text(path: string, dir: string): Promise<string> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    const message = `${dir} is not the folder of a proxy: can't read ${path}: ${(error as Error).message}`;
+    throw unusable(message, error);
+  }
+}
+
+function parseYaml(content: string, path: string): unknown {
+  try {
+    return parse(content);
+  } catch (error) {
+    throw unusable(`${path} is not YAML: ${(error as Error).message.split("\n")[0]}`, error);
+  }
+}
+
+function check<Schema extends z.ZodType>(schema: Schema, value: unknown, where: string): z.output<Schema> {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw unusable(`${where}: ${issue?.path.join(".") ?? ""}: ${issue?.message ?? "unreadable"}`);
+}
+
+function unusable(message: string, cause?: unknown): MeshrootError {
+  const hint = "Give the folder that `meshroot proxy bootstrap` wrote; the same command writes it again.";
+  return new MeshrootError("MR5002", message, hint, cause);
+}
