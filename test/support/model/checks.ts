@@ -18,13 +18,22 @@ export type Memory = {
   /** What each generation and each version meant when it was first seen. */
   readonly meanings: Map<string, string>;
   handshakes: number;
+  /** The contexts and the time that traffic was checked for last. */
+  traffic: string;
   /** Proxies that counted when nothing was on its way to the disk; and when a root left the xDS port. */
   counting: ReadonlySet<string>;
   countingAtDrop: ReadonlySet<string>;
 };
 
 export function newMemory(): Memory {
-  return { trust: undefined, meanings: new Map(), handshakes: 0, counting: new Set(), countingAtDrop: new Set() };
+  return {
+    trust: undefined,
+    meanings: new Map(),
+    handshakes: 0,
+    traffic: "",
+    counting: new Set(),
+    countingAtDrop: new Set(),
+  };
 }
 
 /** For saboteurs: does a defect break what users see, or only what we promise beyond that? */
@@ -63,8 +72,7 @@ function checkTrust(world: World, trust: TrustInForce, complain: Complain): void
   memory.meanings.set(`generation ${trust.generation}`, meaning);
   if (before !== undefined && trust.generation < before.generation)
     complain("generation rises", `${before.generation} to ${trust.generation}`);
-  if ((world.state.trust?.trust.generation ?? 0) < trust.generation)
-    complain("persist, then publish", `${trust.generation}`);
+  if (world.state.generation < trust.generation) complain("persist, then publish", `${trust.generation}`);
   if (before === undefined || server === undefined || before.generation === trust.generation) return;
   if (before.xds.some((id) => !trust.xds.includes(id))) memory.countingAtDrop = memory.counting;
   const roleOf = (id: string) => world.roots.find((root) => root.name === before.roots[id]?.name)?.role;
@@ -84,8 +92,10 @@ function checkMayRun(world: World, proxy: MeshProxy, complain: Complain): void {
   const row = world.server?.controller.ledger.proxies.get(proxy.identity.uuid);
   const { envoy } = proxy;
   const check = (name: string, version: string) => {
+    const lines = row?.slots.get(`envoy|${name}`)?.lines ?? [];
+    for (const line of lines) for (const { content } of line.entries) if (content.version === version) return;
     const meaning = meaningOf(version);
-    for (const line of row?.slots.get(`envoy|${name}`)?.lines ?? [])
+    for (const line of lines)
       for (const { content } of line.entries) if (meaningOf(content.version) === meaning) return;
     complain("may-run holds what runs (E6)", `proxy ${proxy.index} has ${name} ${version}`);
   };
@@ -107,6 +117,8 @@ function meaningOf(version: string): string {
 /** E1: a version never names two contents. Looked at when a proxy takes one. */
 export function checkNames(world: World, proxy: MeshProxy): void {
   for (const [name, { content }] of proxy.envoy.stored) {
+    if (proxy.named.get(name) === content) continue;
+    proxy.named.set(name, content);
     const { version, ...rest } = content;
     const meaning = JSON.stringify(rest);
     const key = `${content.kind === "leaf" ? "leaf" : name} ${version}`;
@@ -118,6 +130,11 @@ export function checkNames(world: World, proxy: MeshProxy): void {
 
 /** The promise: any two proxies that take part can talk, in both directions, with all that they may use right now. */
 function checkTraffic(world: World, complain: Complain): void {
+  let changes = 0;
+  for (const { envoy } of world.proxies) changes += envoy.changes;
+  const moment = `${world.now} ${world.proxies.length} ${changes}`;
+  if (moment === world.memory.traffic) return;
+  world.memory.traffic = moment;
   for (const client of world.proxies) {
     for (const server of world.proxies) {
       const dialling = client.envoy.contexts.get("outbound") ?? client.envoy.contexts.get("inbound") ?? [];

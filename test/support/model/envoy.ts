@@ -44,6 +44,8 @@ export class SimulatedEnvoy {
   readonly accepted = new Map<string, string>();
   /** Contents (by version) that it can't load at present. */
   readonly poisoned = new Set<string>();
+  /** Rises whenever a context changes. */
+  changes = 0;
   #poisonNext = 0;
 
   constructor(shapes: Readonly<Record<string, ContextShape>>) {
@@ -84,6 +86,7 @@ export class SimulatedEnvoy {
       if (this.poisoned.has(leaf.version)) return "Failed to load private key from <inline>";
       const list = (this.contexts.get(key) ?? []).filter((context) => context.until > now - CONNECT_TIMEOUT_MS);
       const current = list.at(-1);
+      this.changes += 1;
       if (current !== undefined) current.until = now;
       this.contexts.set(key, [...list, { leaf, bundle, since: now, until: Number.POSITIVE_INFINITY }]);
     }
@@ -102,12 +105,14 @@ export class SimulatedEnvoy {
 
   /** A new process: nothing is left but its identity. */
   restart(): void {
+    this.changes += 1;
     for (const part of [this.contexts, this.stored, this.accepted]) part.clear();
     this.mend();
   }
 
   /** A context is no longer configured, and one of its secrets no longer asked for. */
   drop(context: string, name: string): void {
+    this.changes += 1;
     this.contexts.delete(context);
     this.stored.delete(name);
     this.accepted.delete(name);

@@ -12,6 +12,9 @@ export type History = {
   readonly steps: readonly Step[];
 };
 
+/** Longer than what a gate settles for. */
+const SETTLED_MS = 6_000;
+
 const number = fc.nat(255);
 const step: fc.Arbitrary<Step> = fc.tuple(
   fc.oneof(...Object.entries(WEIGHTS).map(([name, weight]) => ({ weight, arbitrary: fc.constant(name as StepName) }))),
@@ -72,8 +75,8 @@ async function calm(world: World): Promise<void> {
     renew(world, proxy);
   }
   let why: string | undefined = "not looked at";
-  for (let round = 0; round < 80 && why !== undefined; round += 1) {
-    await world.pass(round < 20 ? 1_000 : 60_000);
+  for (let round = 0; round < 68 && why !== undefined; round += 1) {
+    await world.pass(round < 8 ? SETTLED_MS : 60_000);
     for (const proxy of world.proxies) forget(world, proxy);
     why = unfinished(world);
   }

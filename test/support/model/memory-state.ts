@@ -1,11 +1,14 @@
 /** A state store in memory whose writes can be held back, and lost by a crash. */
 
+import type { TrustDocument } from "../../../src/controller/durable-state.ts";
 import type { StateStore } from "../../../src/controller/ports.ts";
 
 type Write = { readonly apply: () => void; readonly done: () => void };
 
 export class MemoryState {
   #trust: string | undefined;
+  /** Generation of the trust that a server started now would read; 0: none. */
+  generation = 0;
   readonly #rows = new Map<string, string>();
   #pending: Write[] = [];
   #incarnation = 0;
@@ -18,11 +21,6 @@ export class MemoryState {
 
   get pending(): number {
     return this.#pending.length;
-  }
-
-  /** What a server started now would read. */
-  get trust(): { readonly trust: { readonly generation: number } } | undefined {
-    return this.#trust === undefined ? undefined : JSON.parse(this.#trust);
   }
 
   /** The disk finishes its oldest write. */
@@ -61,8 +59,10 @@ export class MemoryState {
       loadTrust: async () => (this.#trust === undefined ? undefined : JSON.parse(this.#trust)),
       saveTrust: (value) => {
         const text = JSON.stringify(value);
+        const { generation } = (value as TrustDocument).trust;
         return write(() => {
           this.#trust = text;
+          this.generation = generation;
         });
       },
       loadRows: async () => new Map([...this.#rows].map(([key, text]) => [key, JSON.parse(text)])),

@@ -1,7 +1,7 @@
 /** A proxy of the model: an Envoy, how it speaks to us, and the state of its surroundings. */
 
 import type { ProxyIdentity } from "../../../src/core/identity.ts";
-import { type ContextShape, SimulatedEnvoy } from "./envoy.ts";
+import { type ContextShape, type Loaded, SimulatedEnvoy } from "./envoy.ts";
 import type { Link, Variant } from "./link.ts";
 import { SERVICE } from "./server.ts";
 
@@ -24,6 +24,8 @@ export type MeshProxy = {
   lag: Link["slow"];
   /** It has the outbound cluster at present. */
   outbound: boolean;
+  /** What each name was when its meaning was last looked at (E1). */
+  readonly named: Map<string, Loaded>;
   /** Root of its xDS credential. */
   credential: string;
 };
@@ -71,6 +73,7 @@ export function newProxy(options: {
     online: true,
     lag: style >= 224 ? "answers" : "no",
     outbound: true,
+    named: new Map(),
     credential,
   };
 }

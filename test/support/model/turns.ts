@@ -18,10 +18,15 @@ export class Turns {
     };
   }
 
+  /** Until no promise is left to settle: the queue of `nextTick` comes after all of them. */
+  promises(): Promise<void> {
+    return new Promise((resolve) => process.nextTick(resolve));
+  }
+
   /** Runs everything that is ready now, promises included. */
   async drain(): Promise<void> {
     for (;;) {
-      await new Promise((resolve) => realImmediate(resolve));
+      await this.promises();
       const job = this.#queue.shift();
       if (job === undefined) return;
       job();

@@ -1,6 +1,5 @@
 /** A whole mesh in one value: the real server (or none), simulated Envoys, the wires between them, the time. */
 
-import { setImmediate as realTurn } from "node:timers/promises";
 import { isInUse, type MeshRoot, type Role } from "../../../src/core/mesh-root.ts";
 import { root as meshRoot } from "../roots.ts";
 import { checkMoment, checkNames, checkRefused, type Memory, newMemory, noteCounting } from "./checks.ts";
@@ -86,7 +85,7 @@ export class World {
       serial: () => ++this.#serial,
       signing: () => this.authority.sign(),
     });
-    await realTurn();
+    await this.turns.promises();
     this.check("the server has started");
   }
 
