@@ -1,7 +1,7 @@
 /** Composition root: gives the commands the real stores, clock and streams. */
 
 import { readFileSync } from "node:fs";
-import { access, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { text as readAll } from "node:stream/consumers";
 import { serverStatus } from "./cli/admin-client.ts";
@@ -9,7 +9,7 @@ import type { CliContext, RootAdmin } from "./cli/context.ts";
 import { runCli } from "./cli/program.ts";
 import { MeshrootError } from "./core/errors.ts";
 import { DEFAULT_NAMESPACE } from "./core/mesh-root.ts";
-import { openDataDir } from "./stores/files/data-dir.ts";
+import { openDataDir, requireDataDir } from "./stores/files/data-dir.ts";
 import { takeLock } from "./stores/files/file-lock.ts";
 import { rootFiles } from "./stores/files/root-files.ts";
 
@@ -59,14 +59,7 @@ function rootsOf(path: string, namespace: string): RootAdmin {
   const files = rootFiles(directory, namespace);
   return {
     async list() {
-      await access(directory).catch((error: unknown) => {
-        throw new MeshrootError(
-          "MR2002",
-          `${path} is not a meshroot data directory`,
-          "Give the server's --data-dir (or MESHROOT_DATA_DIR); `meshroot root create` begins a new one.",
-          error,
-        );
-      });
+      await requireDataDir(path);
       return files.list();
     },
     parse: files.parse,

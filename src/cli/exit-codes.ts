@@ -9,9 +9,11 @@ Exit codes: 0 ok, 1 failed, 2 wrong usage or configuration, 3 a gate blocks (not
 4 timed out, 5 server unreachable, 130 interrupted.`;
 
 const OF_ERROR: Partial<Readonly<Record<ErrorCode, number>>> = {
+  MR1012: EXIT.blocked,
   MR5001: EXIT.usage,
   MR5002: EXIT.usage,
   MR5004: EXIT.unreachable,
+  MR5008: EXIT.blocked,
 };
 
 /** The exit code for an error that ended a command. */

@@ -11,7 +11,7 @@ const VIEW: View<Row> = {
   columns: [
     { title: "NAME", value: ({ proxy }) => proxy.proxy },
     { title: "IDENTITY", value: ({ proxy }) => proxy.identity },
-    { title: "SYNC", value: ({ proxy }) => (proxy.connected ? proxy.sync : `${proxy.sync} (absent)`) },
+    { title: "SYNC", value: ({ proxy }) => `${proxy.sync}${presence(proxy)}` },
     { title: "SIGNED-BY", value: ({ proxy }) => proxy.signedBy.join(",") || "-" },
     { title: "TRUSTS", value: ({ proxy }) => proxy.trusts.join(",") || "-" },
     { title: "LAST-CONTACT", value: ({ proxy, now }) => `${age(now - Date.parse(proxy.lastContact))} ago` },
@@ -23,6 +23,7 @@ const VIEW: View<Row> = {
       wide: true,
       value: ({ proxy }) => (proxy.counts ? (proxy.countsUntil?.slice(0, 16) ?? "yes") : "no"),
     },
+    { title: "OPERATOR", wide: true, value: ({ proxy }) => wordsOf(proxy).join("; ") || "-" },
     {
       title: "VERSIONS",
       wide: true,
@@ -67,6 +68,21 @@ export function addProxyStatus(parent: Command, context: CliContext): void {
       for (const { proxy } of found)
         if (proxy.error !== undefined)
           context.stderr(`refused by ${proxy.identity} (${proxy.proxy}): ${proxy.error}\n`);
+      for (const { proxy } of found)
+        for (const word of wordsOf(proxy)) context.stderr(`operator on ${proxy.identity} (${proxy.proxy}): ${word}\n`);
       for (const hold of status?.holds ?? []) context.stderr(`held (${hold.gate}): ${hold.wants}: ${hold.message}\n`);
     });
+}
+
+function presence({ connected, forgotten }: ProxyStatus): string {
+  if (connected) return "";
+  return forgotten === undefined ? " (absent)" : " (forgotten)";
+}
+
+/** What operators have said about this proxy. */
+function wordsOf({ assumed, forgotten }: ProxyStatus): string[] {
+  return [
+    ...(assumed === undefined ? [] : [`assumed to trust every root: ${assumed.reason} (since ${assumed.at})`]),
+    ...(forgotten === undefined ? [] : [`forgotten until it returns: ${forgotten.reason} (since ${forgotten.at})`]),
+  ];
 }

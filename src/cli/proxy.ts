@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import type { CliContext } from "./context.ts";
 import { addProxyBootstrap } from "./proxy-bootstrap.ts";
 import { addProxyGet } from "./proxy-get.ts";
+import { addProxyAssume, addProxyForget, addProxyRetry } from "./proxy-operator.ts";
 import { addProxyStatus } from "./proxy-status.ts";
 
 /** `meshroot proxy …`. */
@@ -10,4 +11,5 @@ export function addProxyCommand(program: Command, context: CliContext): void {
   addProxyBootstrap(proxy, context);
   addProxyStatus(proxy, context);
   addProxyGet(proxy, context);
+  for (const add of [addProxyForget, addProxyAssume, addProxyRetry]) add(proxy, context);
 }

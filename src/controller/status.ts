@@ -61,8 +61,15 @@ export type ProxyStatus = {
   readonly counts: boolean;
   readonly countsUntil: string | undefined;
   readonly error: string | undefined;
+  /** An operator answers for what this proxy trusts (E8). */
+  readonly assumed: OperatorWord | undefined;
+  /** An operator says that its process is gone: it counts again once it returns (E13). */
+  readonly forgotten: OperatorWord | undefined;
   readonly xdsCredentialRoot: string | undefined;
 };
+
+/** `at`: RFC 3339. */
+export type OperatorWord = { readonly reason: string; readonly at: string };
 
 export type MeshStatus = {
   /** False: no server runs; this is what was last written down. */
@@ -165,6 +172,12 @@ function proxyStatus(deps: StatusDeps, trust: TrustInForce, row: ProxyRow): Prox
     counts: counts(row, now, deps.absentPolicy),
     countsUntil: until === undefined ? undefined : new Date(until).toISOString(),
     error: error && `answering ${error.answering}: ${error.message}`,
+    assumed: wordOf(row.assumed),
+    forgotten: wordOf(row.forgotten),
     xdsCredentialRoot: row.auth.envoy && nameOf(row.auth.envoy),
   };
+}
+
+function wordOf(word: ProxyRow["assumed"]): OperatorWord | undefined {
+  return word && { reason: word.reason, at: new Date(word.at).toISOString() };
 }

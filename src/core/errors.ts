@@ -17,6 +17,7 @@ export const ERROR_CODES = {
   MR1009: "root not found",
   MR1010: "root already exists",
   MR1011: "provider not available",
+  MR1012: "root still signs",
   MR2001: "data directory in use",
   MR2002: "data directory not usable",
   MR2003: "YAML syntax error",
@@ -37,6 +38,8 @@ export const ERROR_CODES = {
   MR5004: "server unreachable",
   MR5005: "not found",
   MR5006: "not converged in time",
+  MR5007: "name not unique",
+  MR5008: "proxy is connected",
   MR6001: "Envoy not found",
   MR6002: "Envoy did not start",
 } as const;

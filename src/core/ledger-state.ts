@@ -67,7 +67,8 @@ export type LiveStream = {
 };
 
 export type ProxyRow = {
-  readonly identity: ProxyIdentity;
+  /** As its last credential said: the trust domain changes with a rotation, the uuid never. */
+  identity: ProxyIdentity;
   readonly slots: Map<string, Slot>;
   readonly streams: Map<StreamId, LiveStream>;
   lastContactAt: number;

@@ -47,6 +47,7 @@ export type LedgerEvent =
   | { type: "synced"; proxy: ProxyId }
   | { type: "assume"; proxy: ProxyId; reason: string; at: number }
   | { type: "forget"; proxy: ProxyId; reason: string; at: number }
+  | { type: "withdraw"; proxy: ProxyId; word: "assume" | "forget" }
   | { type: "retry"; proxy: ProxyId; at: number }
   | { type: "issued"; proxy: ProxyId; root: RootId; at: number }
   | { type: "tick"; at: number };
@@ -96,6 +97,10 @@ export function record(ledger: Ledger, event: LedgerEvent): number {
     case "forget":
       row.forgotten = { reason: event.reason, at: event.at };
       break;
+    case "withdraw":
+      if (event.word === "assume") row.assumed = undefined;
+      else row.forgotten = undefined;
+      break;
     case "retry":
       for (const slot of row.slots.values()) if (slot.refusal) slot.refusal = { ...slot.refusal, retryAt: event.at };
       break;
@@ -106,6 +111,8 @@ export function record(ledger: Ledger, event: LedgerEvent): number {
 function connect(ledger: Ledger, event: LedgerEvent & { type: "connected" }): void {
   const row = ledger.proxies.get(event.proxy) ?? newRow(event.identity, event.at);
   ledger.proxies.set(event.proxy, row);
+  // Given a credential under another trust domain, it is the same proxy under another name.
+  row.identity = event.identity;
   if (![...row.streams.values()].some((stream) => stream.consumer === event.consumer)) row.presentSince = event.at;
   row.streams.set(event.stream, { consumer: event.consumer, openedAt: event.at, names: new Set(), shared: new Map() });
   row.auth = { ...row.auth, [event.consumer]: event.root };

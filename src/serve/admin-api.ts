@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { Hono } from "hono";
 import { z } from "zod";
+import { OPERATOR_ACTIONS, type OperatorAnswer } from "../controller/operator.ts";
 import type { MeshStatus } from "../controller/status.ts";
 import { MeshrootError } from "../core/errors.ts";
 import type { BootstrapCredentials } from "./issuing.ts";
@@ -35,10 +36,18 @@ export type BootstrapAnswer = BootstrapCredentials & {
   readonly serverName: string;
 };
 
+export const operatorRequest = z.strictObject({
+  action: z.enum(OPERATOR_ACTIONS),
+  name: z.string(),
+  reason: z.string(),
+});
+
 export type AdminDeps = {
   readonly version: string;
   readonly status: () => MeshStatus;
   readonly bootstrap: (request: BootstrapRequest) => Promise<BootstrapAnswer>;
+  /** Durable when it resolves. */
+  readonly operate: (request: z.infer<typeof operatorRequest>) => Promise<OperatorAnswer>;
 };
 
 export type ErrorAnswer = { readonly code: string; readonly message: string; readonly hint: string };
@@ -48,14 +57,10 @@ export function adminApp(deps: AdminDeps): Hono {
   app.get("/v1/version", (context) => context.json({ version: deps.version }));
   app.get("/v1/status", (context) => context.json(deps.status()));
   app.post("/v1/bootstrap", async (context) => {
-    const parsed = bootstrapRequest.safeParse(await context.req.json());
-    if (!parsed.success)
-      throw new MeshrootError(
-        "MR5002",
-        z.prettifyError(parsed.error),
-        "Use a client of the same version as the server.",
-      );
-    return context.json(await deps.bootstrap(parsed.data));
+    return context.json(await deps.bootstrap(parse(bootstrapRequest, await context.req.text())));
+  });
+  app.post("/v1/operator", async (context) => {
+    return context.json(await deps.operate(parse(operatorRequest, await context.req.text())));
   });
   app.onError((error, context) => {
     const known = error instanceof MeshrootError;
@@ -65,4 +70,17 @@ export function adminApp(deps: AdminDeps): Hono {
     return context.json(answer, known ? 400 : 500);
   });
   return app;
+}
+
+/** Throws MR5002. */
+function parse<Schema extends z.ZodType>(schema: Schema, text: string): z.infer<Schema> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    value = undefined;
+  }
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new MeshrootError("MR5002", z.prettifyError(parsed.error), "Use a client of the same version as the server.");
 }

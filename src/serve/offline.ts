@@ -4,11 +4,14 @@ import { join } from "node:path";
 import type { Config } from "../config.ts";
 import { Authorities } from "../controller/authorities.ts";
 import { loadLedger, loadTrust, type TrustDocument } from "../controller/durable-state.ts";
+import { type OperatorAnswer, type OperatorRequest, operatorAnswer, operatorEvent } from "../controller/operator.ts";
 import type { Log } from "../controller/ports.ts";
 import { type MeshStatus, meshStatus } from "../controller/status.ts";
 import { MeshrootError } from "../core/errors.ts";
+import { record } from "../core/ledger.ts";
+import { toDurable } from "../core/ledger-rows.ts";
 import { createTresor } from "../providers/tresor.ts";
-import { openDataDir } from "../stores/files/data-dir.ts";
+import { openDataDir, requireDataDir } from "../stores/files/data-dir.ts";
 import { rootFiles } from "../stores/files/root-files.ts";
 import { secretFiles } from "../stores/files/secret-files.ts";
 import { stateFiles } from "../stores/files/state-files.ts";
@@ -18,11 +21,17 @@ import { systemClock } from "./serve.ts";
 
 const QUIET: Log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
 
-/** The mesh as it was last written down: every proxy is disconnected. Undefined where nothing was ever served. */
+/**
+ * The mesh as it was last written down: every proxy is disconnected. Undefined where nothing was ever served; throws MR2002
+ * where there is no data directory at all.
+ */
 export async function offlineStatus(dataDir: string, namespace: string): Promise<MeshStatus | undefined> {
   const state = stateFiles(join(dataDir, "state"));
   const document = await loadTrust(state);
-  if (document === undefined) return undefined;
+  if (document === undefined) {
+    await requireDataDir(dataDir);
+    return undefined;
+  }
   const now = systemClock.now();
   const controller = {
     trust: document.trust,
@@ -61,6 +70,34 @@ export async function offlineBootstrap(config: Config, request: BootstrapRequest
     const credentials = await new Issuing(authorities, systemClock, config).bootstrap(request, document.trust);
     return { ...credentials, xdsPort: config.xdsPort, serverName: XDS_SERVER_NAMES[0] };
   } finally {
+    await dataDir.close();
+  }
+}
+
+/**
+ * Writes an operator's word straight into the ledger. Throws MR2001 when a server does run there after all, MR2002 where there
+ * is no data directory, MR5004 for what only a running server can do, and what `operatorEvent` throws.
+ */
+export async function offlineOperate(dataDirPath: string, request: OperatorRequest): Promise<OperatorAnswer> {
+  await requireDataDir(dataDirPath);
+  if (request.action === "retry")
+    throw new MeshrootError(
+      "MR5004",
+      `no server runs on ${dataDirPath}: retry needs one, to send the secrets`,
+      "Start it with `meshroot serve`; a proxy that connects to it gets what it refused once its pause is over.",
+    );
+  await knownTrust(dataDirPath);
+  const dataDir = await openDataDir(dataDirPath, { lock: true });
+  const state = stateFiles(dataDir.state);
+  try {
+    const now = systemClock.now();
+    const ledger = await loadLedger(state, now);
+    const { event, row } = operatorEvent(ledger, request, now);
+    record(ledger, event);
+    await state.writeRows([{ key: row.identity.uuid, value: toDurable(row) }]);
+    return operatorAnswer(row);
+  } finally {
+    await state.close();
     await dataDir.close();
   }
 }

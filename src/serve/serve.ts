@@ -26,6 +26,7 @@ import { type ClientIdentity, identifyClient } from "../xds/client-identity.ts";
 import { SecretSource } from "../xds/secret-source.ts";
 import { XdsServer } from "../xds/server.ts";
 import { adminApp, adminSocketPath } from "./admin-api.ts";
+import { auditStandingWords, liveOperator } from "./audited-operator.ts";
 import { collectMetrics } from "./collect-metrics.ts";
 import { complainer } from "./complainer.ts";
 import { firstRoot } from "./first-root.ts";
@@ -104,6 +105,7 @@ async function start(
     await files.list(),
   );
   cleanups.push(() => controller.stop());
+  auditStandingWords(controller.ledger, log);
 
   const metrics = createMetrics();
   const issuing = new Issuing(authorities, clock, config);
@@ -199,6 +201,7 @@ async function start(
       await controller.durable(uuid);
       return { ...credentials, xdsPort, serverName: XDS_SERVER_NAMES[0] };
     },
+    operate: liveOperator({ controller, clock, log, retry: (proxy) => source?.changed(proxy) }),
   });
   cleanups.push(() => closeHttp(admin));
 

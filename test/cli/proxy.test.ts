@@ -145,7 +145,7 @@ test("status: every proxy in table, wide, json, yaml and name; by name and by id
   assert.deepEqual(own?.slice(1, 5), ["cart.shop", "SYNCED", FIRST, FIRST]);
   assert.deepEqual(lines.map((line) => line[1]).sort(), ["cart.shop", "pay.shop"]);
   const wide = await proxy(server, "ps", "-o", "wide");
-  assert.match(wide.stdout, /NODE +XDS-CREDENTIAL +COUNTS +VERSIONS/);
+  assert.match(wide.stdout, /NODE +XDS-CREDENTIAL +COUNTS +OPERATOR +VERSIONS/);
   assert.match(wide.stdout, new RegExp(`${cart.uuid} .* yes +.*default=`));
   assert.match((await proxy(server, "status", "-o", "name")).stdout, new RegExp(`^proxy/${cart.uuid}$`, "m"));
   for (const name of [cart.uuid, cart.uuid.slice(0, 8), "cart.shop"]) {

@@ -23,6 +23,8 @@ export type RawProxy = {
   hold: (on: boolean) => void;
   /** Version of the last accepted response with this name. */
   accepted(name: string): string | undefined;
+  /** Goes away at once, as a process that is killed. */
+  leave(): void;
   readonly ended: Promise<{ readonly code: number }>;
 };
 
@@ -59,6 +61,10 @@ export function startRawProxy(
     accepted: (name) => {
       const last = answers.findLast(({ response, nack }) => nack === undefined && nameOf(response) === name);
       return last === undefined ? undefined : versionOf(last.response);
+    },
+    leave() {
+      void stream.cancel();
+      client.close();
     },
     ended: stream.ended,
   };

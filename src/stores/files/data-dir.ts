@@ -55,6 +55,18 @@ export async function openDataDir(path: string, options: DataDirOptions): Promis
   };
 }
 
+/** Throws MR2002 where there is no data directory: looking at one must not make it. */
+export async function requireDataDir(path: string): Promise<void> {
+  await access(join(path, "roots")).catch((error: unknown) => {
+    throw new MeshrootError(
+      "MR2002",
+      `${path} is not a meshroot data directory`,
+      "Give the server's --data-dir (or MESHROOT_DATA_DIR); `meshroot root create` begins a new one.",
+      error,
+    );
+  });
+}
+
 async function prepare(directory: string): Promise<void> {
   try {
     await makeDirectories(directory);

@@ -1,0 +1,140 @@
+/** What an operator may say about one proxy (evidence.md E5, E8, E13): the proxy found by name, and the event for the ledger. */
+
+import { MeshrootError } from "../core/errors.ts";
+import { identityName } from "../core/identity.ts";
+import type { LedgerEvent } from "../core/ledger.ts";
+import { isConnected } from "../core/ledger-queries.ts";
+import type { Ledger, ProxyRow } from "../core/ledger-state.ts";
+
+/** The two that begin with `un` take the other back. */
+export const OPERATOR_ACTIONS = ["assume", "unassume", "forget", "unforget", "retry"] as const;
+export type OperatorAction = (typeof OPERATOR_ACTIONS)[number];
+
+export type OperatorRequest = {
+  readonly action: OperatorAction;
+  /** A uuid, the beginning of one, or `sa.ns`. */
+  readonly name: string;
+  /** For whoever reads the audit later; may be empty for `retry` alone. */
+  readonly reason: string;
+};
+
+export type OperatorAnswer = {
+  readonly proxy: string;
+  readonly identity: string;
+  readonly connected: boolean;
+  /** Names of the secrets that it refused last. */
+  readonly refused: readonly string[];
+};
+
+const MIN_PREFIX = 4;
+const MAX_REASON = 500;
+const MAX_CANDIDATES = 10;
+
+/**
+ * Finds the proxy and puts the request as a ledger event; changes nothing. Throws MR5002 (no usable reason), MR5005 (no such
+ * proxy, or nothing to take back), MR5007 (several of that name), MR5008 (`forget` of a proxy that is connected).
+ */
+export function operatorEvent(
+  ledger: Ledger,
+  request: OperatorRequest,
+  now: number,
+): { readonly event: LedgerEvent & { readonly proxy: string }; readonly row: ProxyRow } {
+  const { action } = request;
+  const reason = checkedReason(request);
+  const row = findProxy(ledger, request.name);
+  const proxy = row.identity.uuid;
+  switch (action) {
+    case "retry":
+      return { row, event: { type: "retry", proxy, at: now } };
+    case "assume":
+      return { row, event: { type: "assume", proxy, reason, at: now } };
+    case "forget":
+      if (isConnected(row)) throw connected(row);
+      return { row, event: { type: "forget", proxy, reason, at: now } };
+    case "unassume":
+    case "unforget": {
+      const word = action === "unassume" ? "assume" : "forget";
+      if ((word === "assume" ? row.assumed : row.forgotten) === undefined) throw nothingSaid(row, word);
+      return { row, event: { type: "withdraw", proxy, word } };
+    }
+  }
+}
+
+export function operatorAnswer(row: ProxyRow): OperatorAnswer {
+  return {
+    proxy: row.identity.uuid,
+    identity: identityName(row.identity),
+    connected: isConnected(row),
+    refused: [...row.slots.values()].filter((slot) => slot.refusal !== undefined).map((slot) => slot.name),
+  };
+}
+
+/** By uuid, by a beginning of it that only one has (at least four characters), or by `sa.ns` where only one has it. */
+export function findProxy(ledger: Ledger, name: string): ProxyRow {
+  const exact = ledger.proxies.get(name);
+  if (exact !== undefined) return exact;
+  const found = [...ledger.proxies.values()].filter(
+    ({ identity }) => identityName(identity) === name || (name.length >= MIN_PREFIX && identity.uuid.startsWith(name)),
+  );
+  const [row, ...others] = found;
+  if (row === undefined) {
+    throw new MeshrootError(
+      "MR5005",
+      `no proxy ${name}`,
+      `Give its uuid, at least ${MIN_PREFIX} characters of its beginning, or its identity, as \`meshroot proxy status\` lists them.`,
+    );
+  }
+  if (others.length === 0) return row;
+  throw new MeshrootError(
+    "MR5007",
+    `${found.length} proxies are called ${name}: ${candidates(found)}`,
+    "Give the uuid of the one that you mean, or enough of its beginning.",
+  );
+}
+
+/** The one heard of last comes last: what somebody wants to forget is mostly the other. */
+function candidates(rows: readonly ProxyRow[]): string {
+  const sorted = rows.toSorted(
+    (a, b) => Number(isConnected(a)) - Number(isConnected(b)) || a.lastContactAt - b.lastContactAt,
+  );
+  const shown = sorted.slice(0, MAX_CANDIDATES).map((row) => {
+    const where = isConnected(row) ? "connected" : "absent";
+    return `${row.identity.uuid} (${identityName(row.identity)}, ${where}, last contact ${new Date(row.lastContactAt).toISOString()})`;
+  });
+  return shown.join(", ") + (rows.length > shown.length ? ` and ${rows.length - shown.length} more` : "");
+}
+
+function checkedReason({ action, reason }: OperatorRequest): string {
+  const text = reason.trim();
+  const tooLong = text.length > MAX_REASON;
+  if (text === "" && action !== "retry")
+    throw new MeshrootError(
+      "MR5002",
+      `${action} needs a reason`,
+      "Say why with --reason, for whoever reads the audit later.",
+    );
+  // It is printed on terminals and in logs.
+  if (tooLong || /\p{Cc}/u.test(text))
+    throw new MeshrootError(
+      "MR5002",
+      tooLong ? `the reason is longer than ${MAX_REASON} characters` : "the reason holds control characters",
+      "Give one line of text.",
+    );
+  return text;
+}
+
+function connected(row: ProxyRow): MeshrootError {
+  return new MeshrootError(
+    "MR5008",
+    `proxy ${row.identity.uuid} (${identityName(row.identity)}) is connected, so its process is not gone: it counts because it is connected`,
+    "Stop it first. If it refuses its secrets, mend what it says and use `meshroot proxy retry`.",
+  );
+}
+
+function nothingSaid(row: ProxyRow, word: "assume" | "forget"): MeshrootError {
+  return new MeshrootError(
+    "MR5005",
+    `nobody said ${word} of proxy ${row.identity.uuid} (${identityName(row.identity)}), or it is over already`,
+    "`meshroot proxy status` lists what operators have said, with their reasons.",
+  );
+}
