@@ -8,7 +8,6 @@ import { CREDENTIAL_FILES, writeCredentials } from "../envoy/credentials-dir.ts"
 
 export const XDS_LEAF = "tls_sds";
 export const XDS_BUNDLE = "validation_context_sds";
-export type CredentialName = typeof XDS_LEAF | typeof XDS_BUNDLE;
 
 export type Held = {
   readonly certPem: string;

@@ -26,6 +26,12 @@ export type StartEnvoyOptions = {
   readonly startTimeoutMs?: number;
   /** Working directory, which relative paths in the bootstrap refer to. */
   readonly cwd?: string;
+  /** A session of its own: neither Ctrl-C in our terminal nor our end reaches it. Default false. */
+  readonly detached?: boolean;
+  /** Where Envoy writes the `host:port` of its admin interface, for whoever comes after us; default: nowhere that lasts. */
+  readonly adminAddressPath?: string;
+  /** Further arguments. Given, even if empty, Envoy's own default decides how many worker threads there are; else one. */
+  readonly args?: readonly string[];
 };
 
 export type EnvoyExit = { readonly code: number | null; readonly signal: NodeJS.Signals | null };
@@ -60,9 +66,12 @@ const TAIL_LINES = 20;
  */
 export async function startEnvoy(options: StartEnvoyOptions): Promise<EnvoyProcess> {
   const scratch = await mkdtemp(join(tmpdir(), "meshroot-envoy-"));
-  const addressPath = join(scratch, "admin-address");
-  const args = ["-c", options.bootstrapPath, "--admin-address-path", addressPath];
-  args.push("--disable-hot-restart", "--concurrency", "1", "--log-level", options.logLevel ?? "warning");
+  const addressPath = options.adminAddressPath ?? join(scratch, "admin-address");
+  // One that an earlier Envoy left would be taken for this one's.
+  await rm(addressPath, { force: true });
+  const { args: more = ["--concurrency", "1"] } = options;
+  const args = ["-c", options.bootstrapPath, "--admin-address-path", addressPath, "--disable-hot-restart", ...more];
+  if (!more.some((arg) => /^(-l|--log-level)(=|$)/.test(arg))) args.push("--log-level", options.logLevel ?? "warning");
   const { child, logTail } = spawnLogged(options, args);
   const end = watchEnd(child);
   if (options.killOnExit !== false) killWithParent(child);
@@ -131,18 +140,18 @@ type Logged = { readonly child: ChildProcess; readonly logTail: () => string[] }
 
 /** With a file, Envoy writes there itself: its log doesn't depend on this process being alive or quick. */
 function spawnLogged(options: StartEnvoyOptions, args: string[]): Logged {
-  const cwd = options.cwd === undefined ? {} : { cwd: options.cwd };
-  const { logPath } = options;
+  const { logPath, cwd, detached = false } = options;
+  const how = { detached, ...(cwd === undefined ? {} : { cwd }) };
   if (logPath !== undefined) {
     const log = openSync(logPath, "a", 0o600);
     try {
-      const child = spawn(options.binary, args, { stdio: ["ignore", log, log], ...cwd });
+      const child = spawn(options.binary, args, { stdio: ["ignore", log, log], ...how });
       return { child, logTail: () => lastLines(readFileSync(logPath, "utf8")) };
     } finally {
       closeSync(log);
     }
   }
-  const child = spawn(options.binary, args, { stdio: ["ignore", "ignore", "pipe"], ...cwd });
+  const child = spawn(options.binary, args, { stdio: ["ignore", "ignore", "pipe"], ...how });
   let text = "";
   child.stderr?.on("data", (chunk: Buffer) => {
     text = (text + chunk.toString()).slice(-16_384);

@@ -1,0 +1,191 @@
+/** Keeps one Envoy running for a proxy's folder: adopts the one that runs, starts it where none does, and again when it dies. */
+
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Log } from "../controller/ports.ts";
+import { MeshrootError } from "../core/errors.ts";
+import { envoyAdmin } from "../envoy/admin.ts";
+import { startEnvoy } from "../envoy/process.ts";
+import type { EnvoyState } from "./loading.ts";
+import type { ProxyFolder } from "./proxy-folder.ts";
+
+export type SupervisorOptions = {
+  readonly folder: Pick<ProxyFolder, "dir" | "bootstrapPath" | "nodeId" | "adminAddress">;
+  /** Path of the executable. */
+  readonly binary: string;
+  readonly args: readonly string[];
+  readonly log: Log;
+  /** Between two starts; default 500 ms doubling to 30 s, each shortened by up to a half at random. */
+  readonly restart?: { readonly minMs: number; readonly maxMs: number };
+};
+
+export type EnvoySupervisor = {
+  /** Returns when an Envoy of this proxy runs. Throws MR5003 when another one has its admin address, MR6002 when it does not start. */
+  start(): Promise<void>;
+  /** `host:port`; undefined while none runs. */
+  adminAddress(): string | undefined;
+  state(): EnvoyState;
+  /** Envoys that were started, and whether the first one ran already. */
+  counts(): { readonly started: number; readonly adopted: number };
+  /** SIGTERM, and SIGKILL after 5 s; one that was adopted is asked to quit. */
+  stop(): Promise<void>;
+};
+
+type Running = {
+  readonly adminAddress: string;
+  /** Unknown of one that was adopted. */
+  readonly pid?: number;
+  /** Resolves with words when it has ended. */
+  readonly ended: Promise<string>;
+  stop(): Promise<void>;
+};
+
+const RESTART = { minMs: 500, maxMs: 30_000 };
+/** One that has run for so long did not fail at its start: the next pause is a short one again. */
+const HEALTHY_MS = 60_000;
+const WATCH_MS = 500;
+const QUIT_WITHIN_MS = 10_000;
+/** Kept after us, so that the next supervisor finds an Envoy that took any free port. */
+const ADMIN_ADDRESS_FILE = "envoy-admin-address";
+
+export function envoySupervisor(options: SupervisorOptions): EnvoySupervisor {
+  const { log, restart = RESTART } = options;
+  const abort = new AbortController();
+  const { signal } = abort;
+  const counts = { started: 0, adopted: 0 };
+  let running: Running | undefined;
+  let state: EnvoyState = "unknown";
+  let done: Promise<void> = Promise.resolve();
+
+  const begin = async (): Promise<Running> => {
+    // Before anything is read by it: from here on only its own /certs can say what it holds.
+    state = "unknown";
+    const found = await adopt(options, signal);
+    counts[found === undefined ? "started" : "adopted"] += 1;
+    running = found ?? (await launch(options));
+    const how = found === undefined ? "started" : "adopted: it was running already";
+    const { adminAddress, pid } = running;
+    log.info({ component: "envoy", admin: adminAddress, ...(pid === undefined ? {} : { pid }) }, `Envoy ${how}`);
+    return running;
+  };
+
+  const keep = async (first: Running): Promise<void> => {
+    let current: Running | undefined = first;
+    let failures = 0;
+    while (!signal.aborted) {
+      const since = performance.now();
+      if (current !== undefined) {
+        const how = await current.ended;
+        running = undefined;
+        state = "stopped";
+        if (signal.aborted) return;
+        if (performance.now() - since >= HEALTHY_MS) failures = 0;
+        log.error({ component: "envoy" }, `Envoy has ended: ${how}`);
+      }
+      const pauseMs = Math.min(restart.maxMs, restart.minMs * 2 ** failures) * (1 - Math.random() / 2);
+      failures += 1;
+      await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
+      if (signal.aborted) return;
+      current = await begin().catch((error: unknown) => {
+        state = "stopped";
+        const fields = error instanceof MeshrootError ? { code: error.code, hint: error.hint } : { err: error };
+        log.error({ component: "envoy", ...fields }, `Envoy is not running: ${(error as Error).message}`);
+        return undefined;
+      });
+    }
+    // Stopped while it was being started.
+    await current?.stop();
+  };
+
+  return {
+    start: async () => {
+      const first = await begin();
+      done = keep(first);
+    },
+    adminAddress: () => running?.adminAddress,
+    state: () => state,
+    counts: () => ({ ...counts }),
+    stop: async () => {
+      abort.abort();
+      await running?.stop();
+      await done;
+    },
+  };
+}
+
+/** A session of its own and its log in a file: it lives on when we are killed, and needs nothing of us. */
+async function launch({ folder, binary, args }: SupervisorOptions): Promise<Running> {
+  const envoy = await startEnvoy({
+    binary,
+    args,
+    bootstrapPath: folder.bootstrapPath,
+    name: folder.nodeId,
+    logPath: join(folder.dir, "envoy.log"),
+    adminAddressPath: join(folder.dir, ADMIN_ADDRESS_FILE),
+    killOnExit: false,
+    detached: true,
+  });
+  const ended = envoy.exited.then(({ code, signal }) => (signal === null ? `exit code ${code}` : signal));
+  return { adminAddress: envoy.adminAddress, pid: envoy.pid, ended, stop: envoy.stop };
+}
+
+/** Undefined where no Envoy of this proxy runs. Throws MR5003 where another node's has the bootstrap's admin address. */
+async function adopt({ folder, log }: SupervisorOptions, signal: AbortSignal): Promise<Running | undefined> {
+  const written = (await readFile(join(folder.dir, ADMIN_ADDRESS_FILE), "utf8").catch(() => "")).trim();
+  for (const address of new Set([written, folder.adminAddress ?? ""])) {
+    if (address === "") continue;
+    const node = await nodeAt(address);
+    if (node === folder.nodeId) return adopted(address, log, signal);
+    if (node === undefined || address !== folder.adminAddress) continue;
+    const hint = "Stop that one, or give this proxy another admin address in its bootstrap.";
+    throw new MeshrootError("MR5003", `the admin address ${address} is that of another Envoy (node ${node})`, hint);
+  }
+  return undefined;
+}
+
+/** `node.id` of the Envoy at this address, undefined where none answers. */
+async function nodeAt(address: string): Promise<string | undefined> {
+  try {
+    const info = JSON.parse(await envoyAdmin(address).get("/server_info")) as {
+      readonly node?: { readonly id?: string };
+    };
+    return info.node?.id ?? "(none)";
+  } catch {
+    return undefined;
+  }
+}
+
+/** It is no child of ours, so its end shows by nobody listening any more: a paused one still does. */
+function adopted(adminAddress: string, log: Log, signal: AbortSignal): Running {
+  const admin = envoyAdmin(adminAddress);
+  const isGone = () => admin.ready().then(() => false, isRefused);
+  let quitting = false;
+  const ended = (async () => {
+    while (!(await isGone())) {
+      if (signal.aborted && !quitting) break;
+      await sleep(WATCH_MS);
+    }
+    return "nobody listens at its admin address any more";
+  })();
+  const stop = async () => {
+    quitting = true;
+    const deadline = performance.now() + QUIT_WITHIN_MS;
+    await admin.quit().catch(() => undefined);
+    while (!(await isGone())) {
+      if (performance.now() > deadline) {
+        const hint = "It was started by another process than this one: end it by its process number.";
+        log.error({ component: "envoy", hint }, `the Envoy at ${adminAddress} does not quit`);
+        quitting = false;
+        return;
+      }
+      await sleep(50);
+    }
+  };
+  return { adminAddress, ended, stop };
+}
+
+function isRefused(error: unknown): boolean {
+  const cause = error instanceof Error ? (error.cause as NodeJS.ErrnoException | undefined) : undefined;
+  return cause?.code === "ECONNREFUSED";
+}
