@@ -1,76 +1,112 @@
 /** One key and leaf per proxy, kept in memory only: a leaf key is never at rest. */
 
-import type { SecretKind } from "../core/content.ts";
+import type { LeafContent } from "../core/content.ts";
 import type { ProxyIdentity } from "../core/identity.ts";
 import type { RootId } from "../core/trust.ts";
 import type { Clock, IssuedCertificate, Log } from "./ports.ts";
+import { tokenBucket } from "./token-bucket.ts";
 
-export type LeafKind = Extract<SecretKind, "leaf" | "xdsLeaf">;
+export type LeafKind = LeafContent["kind"];
 
-export type Leaf = IssuedCertificate & {
+/** A leaf as an issuer makes it, key included. */
+export type MadeLeaf = IssuedCertificate & { readonly privateKeyPem: string };
+
+export type Leaf = MadeLeaf & {
   readonly root: RootId;
-  readonly privateKeyPem: string;
   /** When to make the next one, milliseconds since the epoch. */
   readonly renewAt: number;
 };
 
+/** A leaf of before the restart: its proxy goes on with it, and we can't send it, because its key is gone (E15). */
+export type KeptLeaf = Pick<Leaf, "fingerprint" | "notAfter" | "root" | "renewAt"> & {
+  readonly privateKeyPem?: undefined;
+};
+
 /** Makes one leaf under `root`: key, names, times and signature. Throws what the authority throws. */
-export type MakeLeaf = (kind: LeafKind, proxy: ProxyIdentity, root: RootId) => Promise<Omit<Leaf, "root">>;
+export type MakeLeaf = (kind: LeafKind, proxy: ProxyIdentity, root: RootId) => Promise<MadeLeaf>;
+
+export type LeafIssuerDeps = {
+  readonly clock: Clock;
+  readonly make: MakeLeaf;
+  /** When to renew a leaf that ends at `notAfter`, looked at from `now`; all in milliseconds since the epoch. */
+  readonly renewalTime: (now: number, notAfter: number) => number;
+  readonly log: Log;
+  readonly onIssued: (proxy: ProxyIdentity) => void;
+};
 
 const RETRY_MS = 5_000;
+/** A mesh that comes back all at once must not keep our CPU, or a CA, from answering the others. */
+const ISSUE_RATE = { burst: 100, perSecond: 50 };
 
 type Holder = {
   readonly proxy: ProxyIdentity;
   readonly kind: LeafKind;
-  leaf?: Leaf;
+  leaf?: Leaf | KeptLeaf;
   making?: RootId;
   failedAt?: number;
 };
 
 export class LeafIssuer {
   readonly #holders = new Map<string, Holder>();
-  readonly #clock: Clock;
-  readonly #make: MakeLeaf;
-  readonly #log: Log;
-  readonly #onIssued: (proxy: ProxyIdentity) => void;
+  readonly #deps: LeafIssuerDeps;
+  readonly #rate = tokenBucket(ISSUE_RATE);
 
-  constructor(deps: { clock: Clock; make: MakeLeaf; log: Log; onIssued: (proxy: ProxyIdentity) => void }) {
-    this.#clock = deps.clock;
-    this.#make = deps.make;
-    this.#log = deps.log;
-    this.#onIssued = deps.onIssued;
+  constructor(deps: LeafIssuerDeps) {
+    this.#deps = deps;
   }
 
   /**
    * The leaf that this proxy should run under `signer`, or undefined while there is none; then one is being made, and
-   * `onIssued` tells when it is there. A leaf that is due for renewal stays the answer until its successor is ready.
+   * `onIssued` tells when it is there. A leaf that is due for renewal stays the answer until its successor is ready. `kept` is
+   * a good leaf that the proxy says it holds: where we have none, that one is the answer, and nothing is made (E15).
    */
-  current(kind: LeafKind, proxy: ProxyIdentity, signer: RootId): Leaf | undefined {
-    const key = `${kind} ${proxy.uuid}`;
-    const holder = this.#holders.get(key) ?? { proxy, kind };
-    this.#holders.set(key, holder);
-    const now = this.#clock.now();
+  current(kind: LeafKind, proxy: ProxyIdentity, signer: RootId, kept?: LeafContent): Leaf | KeptLeaf | undefined {
+    const holder = this.#holder(kind, proxy);
+    const now = this.#deps.clock.now();
+    if (holder.leaf === undefined && holder.making === undefined && kept !== undefined) {
+      const { version, root, notAfter } = kept;
+      holder.leaf = { fingerprint: version, root, notAfter, renewAt: this.#deps.renewalTime(now, notAfter) };
+    }
     const { leaf } = holder;
-    const usable = leaf !== undefined && leaf.root === signer && leaf.notAfter > now;
+    const usable = isUsable(leaf, signer, now);
     if (!usable || now >= leaf.renewAt) this.#start(holder, signer, now);
     return usable ? leaf : undefined;
   }
 
-  /** Forgets the keys of a proxy that is gone for good. */
-  drop(uuid: string): void {
-    for (const kind of ["leaf", "xdsLeaf"]) this.#holders.delete(`${kind} ${uuid}`);
+  /** As `current`, but nothing is made. */
+  peek(kind: LeafKind, uuid: string, signer: RootId): Leaf | KeptLeaf | undefined {
+    const leaf = this.#holders.get(key(kind, uuid))?.leaf;
+    return isUsable(leaf, signer, this.#deps.clock.now()) ? leaf : undefined;
+  }
+
+  /** A leaf has to be sent whose key is gone: the next one is made. */
+  replace(kind: LeafKind, proxy: ProxyIdentity, signer: RootId): void {
+    const holder = this.#holder(kind, proxy);
+    if (holder.leaf?.privateKeyPem !== undefined) return;
+    this.#start(holder, signer, this.#deps.clock.now());
   }
 
   /** A leaf with this version, if its key is still here. */
   byVersion(kind: LeafKind, uuid: string, version: string): Leaf | undefined {
-    const leaf = this.#holders.get(`${kind} ${uuid}`)?.leaf;
-    return leaf?.fingerprint === version ? leaf : undefined;
+    const leaf = this.#holders.get(key(kind, uuid))?.leaf;
+    return leaf?.privateKeyPem !== undefined && leaf.fingerprint === version ? leaf : undefined;
+  }
+
+  #holder(kind: LeafKind, proxy: ProxyIdentity): Holder {
+    const known = this.#holders.get(key(kind, proxy.uuid));
+    if (known !== undefined) return known;
+    const holder: Holder = { proxy, kind };
+    this.#holders.set(key(kind, proxy.uuid), holder);
+    return holder;
   }
 
   #start(holder: Holder, signer: RootId, now: number): void {
     if (holder.making === signer || now < (holder.failedAt ?? 0) + RETRY_MS) return;
+    // Whoever goes away empty asks again: streams look at their offers every second.
+    if (!this.#rate.take(now)) return;
     holder.making = signer;
     const { leaf, proxy, kind } = holder;
+    const { clock, log, make, onIssued, renewalTime } = this.#deps;
     const name = `${proxy.serviceAccount}.${proxy.namespace}.${proxy.trustDomain}`;
     if (leaf !== undefined) {
       const why =
@@ -78,25 +114,33 @@ export class LeafIssuer {
           ? `expires in ${Math.round((leaf.notAfter - now) / 1000)}s`
           : "in progress root certificate rotation";
       // OSM's words, which people grep for.
-      this.#log.info({ component: "certificate", proxy: proxy.uuid }, `Cert ${name} should be rotated; ${why}`);
+      log.info({ component: "certificate", proxy: proxy.uuid }, `Cert ${name} should be rotated; ${why}`);
     }
-    this.#make(kind, proxy, signer).then(
+    make(kind, proxy, signer).then(
       (made) => {
         if (holder.making !== signer) return;
         delete holder.making;
         delete holder.failedAt;
-        holder.leaf = { ...made, root: signer };
-        this.#onIssued(proxy);
+        holder.leaf = { ...made, root: signer, renewAt: renewalTime(clock.now(), made.notAfter) };
+        onIssued(proxy);
       },
       (error: unknown) => {
         if (holder.making === signer) delete holder.making;
-        holder.failedAt = this.#clock.now();
-        this.#log.error(
+        holder.failedAt = clock.now();
+        log.error(
           { component: "certificate", proxy: proxy.uuid, err: error },
           `Cert ${name} could not be issued; next try in ${RETRY_MS / 1000}s`,
         );
-        this.#clock.after(RETRY_MS, () => this.#onIssued(proxy));
+        clock.after(RETRY_MS, () => onIssued(proxy));
       },
     );
   }
+}
+
+function key(kind: LeafKind, uuid: string): string {
+  return `${kind} ${uuid}`;
+}
+
+function isUsable<Any extends Leaf | KeptLeaf>(leaf: Any | undefined, signer: RootId, now: number): leaf is Any {
+  return leaf !== undefined && leaf.root === signer && leaf.notAfter > now;
 }

@@ -4,13 +4,13 @@
  */
 
 import { createHash } from "node:crypto";
-import type { Content, SecretKind } from "../core/content.ts";
+import { type Content, isLeaf, type LeafContent } from "../core/content.ts";
 import { type ProxyIdentity, principalOf, type ServiceIdentity } from "../core/identity.ts";
-import { needsProof, presentedRoots, readyForLeaf } from "../core/ledger-queries.ts";
-import { type Consumer, type ProxyRow, slotKey } from "../core/ledger-state.ts";
+import { needsProof, presentedRoots, readyForLeaf, resumable } from "../core/ledger-queries.ts";
+import { type Consumer, type ProxyRow, type Slot, slotKey } from "../core/ledger-state.ts";
 import { resolveSecretName } from "../core/secret-names.ts";
 import { knownTrustDomains, type RootId, rootOf, sanForms, type TrustInForce } from "../core/trust.ts";
-import type { Leaf, LeafIssuer, LeafKind } from "./leaf-issuer.ts";
+import type { KeptLeaf, Leaf, LeafIssuer, LeafKind } from "./leaf-issuer.ts";
 import type { Clock, Log } from "./ports.ts";
 import type { RotationController } from "./rotation-controller.ts";
 
@@ -28,8 +28,11 @@ export type Material =
       readonly sans: readonly San[] | undefined;
     };
 
-/** As the xDS layer asks for it: a version to send, `later`, or `absent`. */
-export type SecretOffer = { readonly version: string; readonly again: boolean } | "later" | "absent";
+/** As the xDS layer asks for it: a version to send, or one that need not be sent to who holds it; `later`, or `absent`. */
+export type SecretOffer =
+  | { readonly version: string; readonly again: boolean; readonly kept?: "always" | "delta" }
+  | "later"
+  | "absent";
 
 type Bundle = Extract<Material, { kind: "bundle" }>;
 
@@ -58,18 +61,45 @@ export class MeshSecrets {
     this.#controller.replan();
   }
 
-  offer(proxy: ProxyIdentity, consumer: Consumer, name: string): SecretOffer {
+  /** `has`: the version that the client holds, as this stream sent it or the client reported it. */
+  offer(proxy: ProxyIdentity, consumer: Consumer, name: string, has: string | undefined): SecretOffer {
     const row = this.#controller.ledger.proxies.get(proxy.uuid);
     const resolved = this.#resolve(name, proxy);
     if (row === undefined) return "later";
     if (resolved.kind === "none") return "absent";
-    const version = this.#version(proxy, resolved.kind, resolved.service);
-    if (version === "absent" || version === "later") return version;
-    if (resolved.kind === "leaf" && !readyForLeaf(row, this.#neededRoots())) return "later";
     const slot = row.slots.get(slotKey(consumer, name));
+    const known = has === undefined || slot === undefined ? undefined : resumable(slot, has);
+    if (resolved.kind === "leaf" || resolved.kind === "xdsLeaf") {
+      const kept = known !== undefined && isLeaf(known) ? known : undefined;
+      const leaf = this.#leaf(resolved.kind, proxy, kept);
+      if (leaf === undefined) return "later";
+      if (leaf.privateKeyPem === undefined) {
+        if (leaf.fingerprint === has) return { version: leaf.fingerprint, again: false, kept: "always" };
+        this.#issuer.replace(resolved.kind, proxy, this.#controller.trust.signer);
+        return "later";
+      }
+      if (resolved.kind === "leaf" && !readyForLeaf(row, this.#neededRoots())) return "later";
+      return this.#sendable(slot, leaf.fingerprint);
+    }
+    const bundle = this.#bundleFor(resolved.kind, resolved.service);
+    if (typeof bundle === "string") return bundle;
+    const { version } = bundle.content;
+    const sendable = this.#sendable(slot, version);
+    const keeps = known?.version === version && typeof sendable !== "string" && !sendable.again;
+    return keeps ? { ...sendable, kept: "delta" } : sendable;
+  }
+
+  #sendable(slot: Slot | undefined, version: string): SecretOffer {
     const refusal = slot?.refusal?.version === version ? slot.refusal : undefined;
     if (refusal !== undefined && this.#clock.now() < refusal.retryAt) return "later";
     return { version, again: refusal !== undefined || (slot !== undefined && needsProof(slot)) };
+  }
+
+  /** The proxy's leaf under the signer; a leaf that it kept counts if it is under that root and has not expired (E15). */
+  #leaf(kind: LeafKind, proxy: ProxyIdentity, kept: LeafContent | undefined): Leaf | KeptLeaf | undefined {
+    const { signer } = this.#controller.trust;
+    const good = kept !== undefined && kept.root === signer && kept.notAfter > this.#clock.now();
+    return this.#issuer.current(kind, proxy, signer, good ? kept : undefined);
   }
 
   /** The material of a version that was just offered, and so is still at hand in this turn of the event loop. */
@@ -96,22 +126,23 @@ export class MeshSecrets {
     return resolveSecretName(name, proxy, knownTrustDomains(this.#controller.trust));
   }
 
-  #version(proxy: ProxyIdentity, kind: SecretKind, service: string | undefined): string | "later" | "absent" {
-    if (kind === "leaf" || kind === "xdsLeaf") {
-      return this.#issuer.current(kind, proxy, this.#controller.trust.signer)?.fingerprint ?? "later";
-    }
+  #bundleFor(kind: "bundle" | "xdsBundle", service: string | undefined): Bundle | "later" | "absent" {
     if (service !== undefined && this.#services === undefined) return "later";
-    return this.#bundle(kind, service)?.content.version ?? "absent";
+    return this.#bundle(kind, service) ?? "absent";
   }
 
   /** The version that a name of this proxy should be at, whether or not it may be sent yet; undefined: not deliverable (E12). */
   wanted(uuid: string, name: string, consumer: Consumer): string | undefined {
     const row: ProxyRow | undefined = this.#controller.ledger.proxies.get(uuid);
+    // What its agent has taken is a matter of the gates of C5: a proxy in sync is one whose Envoy is.
     if (row === undefined || consumer !== "envoy") return undefined;
     const resolved = this.#resolve(name, row.identity);
     if (resolved.kind === "none") return undefined;
-    const version = this.#version(row.identity, resolved.kind, resolved.service);
-    return version === "absent" ? undefined : version;
+    if (resolved.kind === "leaf" || resolved.kind === "xdsLeaf")
+      return this.#issuer.peek(resolved.kind, uuid, this.#controller.trust.signer)?.fingerprint ?? "none yet";
+    const bundle = this.#bundleFor(resolved.kind, resolved.service);
+    if (bundle === "absent") return undefined;
+    return bundle === "later" ? "none yet" : bundle.content.version;
   }
 
   /** Roots that a leaf's new holder has to trust first (E10): the signer's, and what others present. */

@@ -170,6 +170,16 @@ export function syncState(row: ProxyRow, wanted: (name: string, consumer: Consum
 }
 
 /**
+ * E15: what a client that reports `version` may go on with, unsent: the slot may run that content alone, its last answer was
+ * an ACK of it, and no refusal stands. Undefined: it has to be sent.
+ */
+export function resumable(slot: Slot, version: string): Content | undefined {
+  const [only, ...more] = mayRun(slot);
+  if (only?.version !== version || more.length > 0) return undefined;
+  return slot.acked?.version === version && slot.refusal === undefined ? only : undefined;
+}
+
+/**
  * The slot has an ended stream whose deliveries nothing sent since has superseded, so that only another answer can tell
  * what runs: the newest live stream has to be asked once more, in unique bytes.
  */

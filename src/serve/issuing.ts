@@ -2,7 +2,7 @@
 
 import { randomUUID } from "node:crypto";
 import type { Authorities } from "../controller/authorities.ts";
-import type { MakeLeaf } from "../controller/leaf-issuer.ts";
+import type { MadeLeaf, MakeLeaf } from "../controller/leaf-issuer.ts";
 import type { Clock, IssuedCertificate, KeyPair } from "../controller/ports.ts";
 import { MeshrootError, raise } from "../core/errors.ts";
 import { isDnsLabel, type ProxyIdentity } from "../core/identity.ts";
@@ -54,18 +54,10 @@ export class Issuing {
             keyPair,
           );
     const issued = await this.#authorities.authority(root).issue(request);
-    // Earlier by up to a tenth of what is left, which keeps proxies that joined together apart.
-    const latest = renewalTime(now, issued.notAfter);
-    const renewAt = latest - Math.random() * 0.1 * (latest - now);
-    return { ...this.#checked(issued, keyPair, root, now), renewAt };
+    return this.#checked(issued, keyPair, root, now);
   };
 
-  #checked(
-    issued: IssuedCertificate,
-    keyPair: KeyPair,
-    root: RootId,
-    now: number,
-  ): IssuedCertificate & { privateKeyPem: string } {
+  #checked(issued: IssuedCertificate, keyPair: KeyPair, root: RootId, now: number): MadeLeaf {
     const keyPem = privateKeyPem(keyPair);
     const rootPem = this.#authorities.authority(root).certificatePem;
     raise(checkLeaf({ chainPem: issued.chainPem, privateKeyPem: keyPem, rootPem, now }));
@@ -120,6 +112,12 @@ export class Issuing {
     const issued = await this.#authorities.authority(root).issue(request);
     return this.#checked(issued, keyPair, root, now);
   }
+}
+
+/** Earlier than needed by up to a tenth of what is left, which keeps proxies that joined together apart. */
+export function spreadRenewal(now: number, notAfter: number): number {
+  const latest = renewalTime(now, notAfter);
+  return latest - Math.random() * 0.1 * (latest - now);
 }
 
 export function clientCaPem(trust: TrustInForce): string {

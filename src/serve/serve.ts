@@ -30,7 +30,7 @@ import { auditStandingWords, liveOperator } from "./audited-operator.ts";
 import { collectMetrics } from "./collect-metrics.ts";
 import { complainer } from "./complainer.ts";
 import { firstRoot } from "./first-root.ts";
-import { Issuing, XDS_SERVER_NAMES } from "./issuing.ts";
+import { Issuing, spreadRenewal, XDS_SERVER_NAMES } from "./issuing.ts";
 import { firstCredentials, keepCredentials, ServerCredentials } from "./own-credentials.ts";
 
 export type RunningServer = {
@@ -126,6 +126,7 @@ async function start(
         end();
       }
     },
+    renewalTime: spreadRenewal,
     onIssued: (proxy) => source?.changed(proxy.uuid),
   });
   const secrets = new MeshSecrets({ controller, issuer, clock, log });

@@ -6,13 +6,11 @@ import type { Clock, Log } from "../controller/ports.ts";
 import type { RotationController } from "../controller/rotation-controller.ts";
 import type { Consumer } from "../core/ledger-state.ts";
 import type { ClientIdentity } from "./client-identity.ts";
+import { AGENT_NAME } from "./client-wire.ts";
 import { SECRET_TYPE_URL, type SecretWriter, tlsCertificateWriter, validationContextWriter } from "./secret-codec.ts";
 import type { ResourceSession, ResourceSource, XdsClient } from "./source.ts";
 import type { Bytes } from "./subscription.ts";
 import { type AnyResource, MAX_ERROR_BYTES } from "./wire.ts";
-
-/** What `meshroot proxy agent` calls itself in `node.user_agent_name`. */
-const AGENT_NAME = "meshroot-agent";
 
 export type SecretSourceDeps = {
   readonly controller: RotationController;
@@ -74,7 +72,14 @@ export class SecretSource implements ResourceSource<ClientIdentity> {
           );
         }
       },
-      offer: (name) => secrets.offer(proxy, consumer, name),
+      offer: (name, has) => secrets.offer(proxy, consumer, name, has),
+      resumed: (name, version) => {
+        log.debug(
+          { component: "xds", proxy: proxy.uuid, name, version },
+          "resumed: the proxy goes on with what it has",
+        );
+        controller.observe({ type: "resumed", ...base, name, at: clock.now() });
+      },
       sending: (nonce, name, version, bytes) => {
         const material = secrets.material(proxy, name, version);
         const matchers = material.kind === "bundle" && material.sans !== undefined;

@@ -19,7 +19,10 @@ export type ResourceSource<Identity> = {
 export type ResourceSession = {
   /** The names that the stream asks for now: the whole set. */
   asked(names: ReadonlySet<string>): void;
-  offer(name: string): Offer;
+  /** `has`: the version that the client holds, as far as this stream knows. */
+  offer(name: string, has: string | undefined): Offer;
+  /** The client goes on with what it held before this stream; nothing was sent (E15). */
+  resumed(name: string, version: string): void;
   /**
    * This version goes out next. Called in the same turn of the event loop as the `offer` that it follows from, so that a
    * source can record it as one step. Returns the `google.protobuf.Any`; `recorded` resolves when it may be

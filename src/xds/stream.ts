@@ -28,7 +28,7 @@ export type StreamDeps<Identity> = {
 };
 
 export type StreamEvent = {
-  readonly type: "request" | "response" | "ack" | "nack" | "unknown" | "superseded" | "invalid";
+  readonly type: "request" | "response" | "ack" | "nack" | "resumed" | "unknown" | "superseded" | "invalid";
   readonly message?: string;
 };
 
@@ -177,7 +177,12 @@ export class XdsStream<Identity> {
 
   #take(typeUrl: string, typed: Typed, input: Input): void {
     if (this.#ended) return;
-    const { state, outputs } = step(typed.subscription, input, (name) => typed.session.offer(name), this.#deps.now());
+    const { state, outputs } = step(
+      typed.subscription,
+      input,
+      (name, has) => typed.session.offer(name, has),
+      this.#deps.now(),
+    );
     typed.subscription = state;
     for (const output of outputs) this.#act(typeUrl, typed, output);
   }
@@ -187,6 +192,10 @@ export class XdsStream<Identity> {
     switch (output.type) {
       case "asked":
         typed.session.asked(output.names);
+        break;
+      case "resumed":
+        onEvent({ type: "resumed" });
+        typed.session.resumed(output.name, output.version);
         break;
       case "verdict": {
         const { sent, verdict, message } = output;

@@ -9,13 +9,17 @@
 /** What the source says about a name now. `later`: nothing yet. `absent`: no such resource for this client. */
 export type Offer =
   | {
-      readonly version: string /** Send it although this stream has this version (E5, E6). */;
+      readonly version: string;
+      /** Send it although this stream has this version (E5, E6). */
       readonly again?: boolean;
+      /** The client says that it holds this version, and that will do: nothing is sent (E15), in delta or in both variants. */
+      readonly kept?: "always" | "delta";
     }
   | "later"
   | "absent";
 
-export type View = (name: string) => Offer;
+/** `has`: the version that the client holds: sent on this stream, or else reported. */
+export type View = (name: string, has: string | undefined) => Offer;
 
 /** plain: the usual encoding. unique: the same meaning in bytes never used before, which Envoy can't skip (E2). */
 export type Bytes = "plain" | "unique";
@@ -81,6 +85,7 @@ export type Output =
       readonly bytes: Bytes;
     }
   | { readonly type: "remove"; readonly nonce: string; readonly names: readonly string[] }
+  | { readonly type: "resumed"; readonly name: string; readonly version: string }
   | { readonly type: "asked"; readonly names: ReadonlySet<string> }
   | { readonly type: "verdict"; readonly sent: Sent; readonly verdict: Verdict; readonly message?: string };
 
@@ -186,13 +191,18 @@ function sendNext(state: Subscription, view: View, now: number, outputs: Output[
   if (state.inFlight !== undefined) return state;
   if (state.variant === "delta") {
     const gone = [...state.names]
-      .filter(([name, entry]) => !entry.removed && view(name) === "absent")
+      .filter(([name, entry]) => !entry.removed && view(name, held(entry)) === "absent")
       .map(([name]) => name);
     if (gone.length > 0) return sendRemoval(state, gone, now, outputs);
   }
+  let next = state;
   for (const [name, entry] of state.names) {
-    const offer = view(name);
+    const offer = view(name, held(entry));
     if (typeof offer === "string") continue;
+    if (offer.kept === "always" || (offer.kept === "delta" && state.variant === "delta")) {
+      if (entry.sent === undefined) next = resume(next, name, offer.version, outputs);
+      continue;
+    }
     if (!entry.due && entry.sent?.version === offer.version && offer.again !== true) continue;
     const nonce = `${state.noncePrefix}${state.counter + 1}`;
     const sent: Sent = { nonce, name, version: offer.version, at: now };
@@ -203,14 +213,27 @@ function sendNext(state: Subscription, view: View, now: number, outputs: Output[
       version: offer.version,
       bytes: bytesFor(state, entry, offer.version, offer.again === true),
     });
-    const names = new Map(state.names).set(name, {
+    const names = new Map(next.names).set(name, {
       due: false,
       removed: false,
       sent: { nonce, version: offer.version },
     });
-    return issued({ ...state, names }, sent);
+    return issued({ ...next, names }, sent);
   }
-  return state;
+  return next;
+}
+
+/** What the client has by now. A name that it subscribes to again is one that it wants sent again (R54). */
+function held(entry: NameState): string | undefined {
+  if (entry.sent === undefined) return entry.reported;
+  return entry.due ? undefined : entry.sent.version;
+}
+
+/** No nonce: no verdict can come, and the next bytes of this name are unique ones (E15). */
+function resume(state: Subscription, name: string, version: string, outputs: Output[]): Subscription {
+  outputs.push({ type: "resumed", name, version });
+  const entry: NameState = { due: false, removed: false, sent: { nonce: "", version } };
+  return { ...state, names: new Map(state.names).set(name, entry) };
 }
 
 function sendRemoval(state: Subscription, gone: readonly string[], now: number, outputs: Output[]): Subscription {

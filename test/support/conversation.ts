@@ -59,6 +59,8 @@ function inWords(output: Output): string {
       return `send ${output.name} ${output.version} as ${output.nonce}, ${output.bytes}`;
     case "remove":
       return `remove ${output.names.join(",")} as ${output.nonce}`;
+    case "resumed":
+      return `resumed ${output.name} ${output.version}`;
     case "asked":
       return `asked ${[...output.names].join(",")}`.trim();
     case "verdict": {

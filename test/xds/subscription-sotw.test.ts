@@ -279,3 +279,19 @@ test("R17 a verdict that comes long after is still known, the last response of a
   assert.ok(stream.state.log.size < 12, "the log is bounded");
   assert.deepEqual(stream.set("B", "2"), ["send B 2 as n31, plain"]);
 });
+
+test("E15 what the client kept is not sent; the next of that name goes out in unique bytes", () => {
+  const stream = new Conversation("sotw", { A: { version: "1", kept: "always" } });
+  assert.deepEqual(stream.say({ names: ["A"], version: "1" }), ["asked A", "resumed A 1"]);
+  assert.deepEqual(stream.changed(), []);
+  assert.deepEqual(stream.set("A", "2"), ["send A 2 as n1, unique"]);
+});
+
+test("E15 a bundle that was kept is resumed in delta only; SotW sends it in plain bytes", () => {
+  const offer = { A: { version: "1", kept: "delta" } } as const;
+  const sotw = new Conversation("sotw", offer);
+  assert.deepEqual(sotw.say({ names: ["A"], version: "1" }), ["asked A", "send A 1 as n1, plain"]);
+  const delta = new Conversation("delta", offer);
+  const say = { subscribe: ["A"], initialVersions: new Map([["A", "1"]]) };
+  assert.deepEqual(delta.say(say), ["asked A", "resumed A 1"]);
+});

@@ -85,9 +85,9 @@ export class Server {
           serial,
           notBefore,
           notAfter,
-          renewAt: notBefore + (LEAF_MS * 2) / 3,
         };
       },
+      renewalTime: (now, notAfter) => now + ((notAfter - now) * 2) / 3,
     });
     this.secrets = new MeshSecrets({ controller, issuer, clock, log });
     const source = new SecretSource({ controller, secrets: this.secrets, clock, log });
@@ -143,7 +143,7 @@ export class Server {
       now: this.#around.now,
       onNode: () => undefined,
       onEvent: (event) => {
-        if (event.type === "ack") this.heard.add(identity.uuid);
+        if (event.type === "ack" || event.type === "resumed") this.heard.add(identity.uuid);
       },
       onEnd: () => this.#streams.delete(stream as XdsStream<unknown>),
     });
