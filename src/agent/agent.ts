@@ -8,11 +8,12 @@ import { identityName } from "../core/identity.ts";
 import { parseBundle } from "../pki/pem.ts";
 import { complainer } from "../serve/complainer.ts";
 import { type FileLock, takeLock } from "../stores/files/file-lock.ts";
+import type { ReceivedResponse } from "../xds/client-wire.ts";
 import { startExchange } from "./exchange.ts";
 import { type Held, readHeld, sameBytes } from "./held-credentials.ts";
 import { type EnvoyState, type Loading, watchLoading } from "./loading.ts";
 import { type ProxyFolder, readProxyFolder } from "./proxy-folder.ts";
-import { connect, remedy, type StreamEnd, troubleOf } from "./xds-connection.ts";
+import { connect, remedy, troubleOf } from "./xds-connection.ts";
 
 export type AgentOptions = {
   /** What `meshroot proxy bootstrap` wrote. */
@@ -50,8 +51,8 @@ export type RunningAgent = {
 };
 
 const RETRY = { minMs: 500, maxMs: 30_000 };
-/** A stream that ended with OK so soon was not worth having: the next attempt waits. */
-const WORTH_MS = 1_000;
+/** A stream that brings nothing stands once it has lasted so long: a server that refuses does it sooner. */
+const STANDS_AFTER_MS = 1_000;
 
 type Mutable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
 
@@ -112,99 +113,99 @@ type Running = {
   readonly loading: Loading;
   readonly state: Mutable<AgentState>;
   readonly signal: AbortSignal;
+  /** What the server was told to be loaded: true for as long as nobody changes the files. */
+  told?: Held;
 };
 
 async function keepConnected(running: Running): Promise<void> {
   const { options, folder, state, signal } = running;
-  const { log, retry = RETRY, now = Date.now } = options;
+  const { log, retry = RETRY } = options;
   const complain = complainer(log.warn.bind(log), "agent");
   const whole = (message: string) => message.replace(/^MR\d{4} /, "");
   let failures = 0;
-  /** What the server was told to be loaded: true for as long as nobody changed the files. */
-  let told: Held | undefined;
+  let stood = false;
+  const onStands = () => {
+    stood = true;
+    failures = 0;
+    complain(undefined, whole);
+    Object.assign(state, { connected: true, connections: state.connections + 1, trouble: undefined });
+    log.info({ component: "agent", proxy: folder.identity.uuid }, "connected to the xDS server");
+  };
   while (!signal.aborted) {
-    const startedAt = performance.now();
-    let trouble: Error | undefined;
-    let wasConnected = false;
-    try {
-      const held = await readHeld(folder.certDir);
-      const isKnown = (await running.loading.prove(held)).loaded || (told !== undefined && sameBytes(told, held));
-      if (signal.aborted) break;
-      const onConnected = () => {
-        wasConnected = true;
-        failures = 0;
-        complain(undefined, whole);
-        state.connected = true;
-        state.connections += 1;
-        state.trouble = undefined;
-        log.info({ component: "agent", proxy: folder.identity.uuid }, "connected to the xDS server");
-      };
-      const end = await converse(running, held, isKnown ? held.versions : new Map(), onConnected, (next) => {
-        told = next;
-      });
-      trouble = expired(held, now(), folder) ?? troubleOf(end, whereabouts(running));
-      if (end.code === 0) trouble = undefined;
-    } catch (error) {
-      trouble = error as Error;
-    }
+    stood = false;
+    const trouble = await attempt(running, onStands).catch((error: unknown) => error as Error);
     state.connected = false;
-    if (signal.aborted) break;
-    const wasWorthIt = wasConnected && performance.now() - startedAt >= WORTH_MS;
-    if (trouble !== undefined) {
-      state.trouble = trouble.message;
-      complain(trouble, whole);
-    }
+    if (signal.aborted) return;
     // C4: an end with OK asks for a new connection, which presents the newest credential.
-    if (trouble === undefined && wasWorthIt) continue;
+    if (trouble === undefined && stood) continue;
+    if (trouble !== undefined) state.trouble = trouble.message;
+    if (trouble !== undefined) complain(trouble, whole);
     const ceilingMs = Math.min(retry.maxMs, retry.minMs * 2 ** failures);
     failures += 1;
     await sleep(ceilingMs * (1 - Math.random() / 2), undefined, { signal }).catch(() => undefined);
   }
 }
 
-/** One connection, from its handshake to its end. */
-async function converse(
-  running: Running,
-  held: Held,
-  reported: ReadonlyMap<string, string>,
-  onConnected: () => void,
-  onLoaded: (held: Held) => void,
-): Promise<StreamEnd> {
-  const { options, folder, loading, state, signal } = running;
+/** One connection, from its handshake to its end; what was wrong with it, undefined for an end with OK. */
+async function attempt(running: Running, onStands: () => void): Promise<MeshrootError | undefined> {
+  const { options, folder, loading, signal } = running;
+  const { certDir, identity, serverName } = folder;
   const { log, now = Date.now } = options;
-  const { address, serverName } = whereabouts(running);
-  const connection = connect(address, serverName, held);
-  connection.ready.then(onConnected, () => undefined);
+  const held = await readHeld(certDir);
+  const isKnown = (await loading.prove(held)).loaded || (running.told !== undefined && sameBytes(running.told, held));
+  if (signal.aborted) return undefined;
+  const connection = connect(whereabouts(running).address, serverName, held);
+  let timer: NodeJS.Timeout | undefined;
+  let isDecided = false;
+  const stands = () => {
+    if (!isDecided) onStands();
+    isDecided = true;
+  };
+  connection.ready.then(
+    () => {
+      timer = setTimeout(stands, STANDS_AFTER_MS);
+    },
+    () => undefined,
+  );
+  connection.stream.once("data", stands);
   const exchange = startExchange(
     {
       stream: connection.stream,
-      certDir: folder.certDir,
-      identity: folder.identity,
+      certDir,
+      identity,
       loading,
       log,
       now,
-      onAnswer: ({ resources, nonce }, refusal, set) => {
-        state.refused = refusal;
-        for (const { name, version } of resources) {
-          const fields = { component: "agent", name, version, nonce };
-          if (refusal !== undefined) log.error(fields, `NACK: ${refusal}`);
-          else {
-            state.loaded = { ...state.loaded, [name]: version };
-            log.info(fields, `ACK: Envoy has loaded ${name}`);
-          }
-        }
-        if (set !== undefined) onLoaded(set);
-      },
+      onAnswer: (...answer) => note(running, ...answer),
     },
-    reported,
+    isKnown ? held.versions : new Map(),
   );
   const close = () => connection.close();
   signal.addEventListener("abort", close, { once: true });
   const end = await connection.ended;
+  isDecided = true;
+  clearTimeout(timer);
   signal.removeEventListener("abort", close);
   await exchange.end();
-  connection.close();
-  return end;
+  close();
+  const trouble = troubleOf(end, whereabouts(running));
+  return trouble?.code === "MR4001" ? (expired(held, now(), folder) ?? trouble) : trouble;
+}
+
+function note(running: Running, response: ReceivedResponse, refusal: string | undefined, set: Held | undefined): void {
+  const { state, options } = running;
+  const { log } = options;
+  state.refused = refusal;
+  if (set !== undefined) running.told = set;
+  for (const { name, version } of response.resources) {
+    const fields = { component: "agent", name, version };
+    if (refusal !== undefined) {
+      log.error(fields, `NACK: ${refusal}`);
+      continue;
+    }
+    state.loaded = { ...state.loaded, [name]: version };
+    log.info(fields, `ACK: Envoy has loaded ${name}`);
+  }
 }
 
 function whereabouts({ options, folder }: Running) {

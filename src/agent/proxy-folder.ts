@@ -41,7 +41,19 @@ const CLUSTER = z.object({
       .array(z.object({ lb_endpoints: z.array(z.object({ endpoint: z.object({ address }) })).min(1) }))
       .min(1),
   }),
-  transport_socket: z.object({ typed_config: z.object({ sni: z.string().min(1) }) }),
+  transport_socket: z.object({
+    typed_config: z.object({
+      common_tls_context: z.object({
+        combined_validation_context: z.object({
+          default_validation_context: z.object({
+            match_typed_subject_alt_names: z
+              .array(z.object({ matcher: z.object({ exact: z.string().min(1) }) }))
+              .min(1),
+          }),
+        }),
+      }),
+    }),
+  }),
 });
 
 /** Throws MR5002 when it is no such folder, with what is missing. */
@@ -55,6 +67,9 @@ export async function readProxyFolder(path: string): Promise<ProxyFolder> {
   const { load_assignment, transport_socket } = check(CLUSTER, cluster, `${bootstrapPath}, cluster ${XDS_CLUSTER}`);
   const xds = load_assignment.endpoints[0]?.lb_endpoints[0]?.endpoint.address;
   if (xds === undefined) throw unusable(`${bootstrapPath} does not say where the server is`);
+  const { default_validation_context } = transport_socket.typed_config.common_tls_context.combined_validation_context;
+  const serverName = default_validation_context.match_typed_subject_alt_names[0]?.matcher.exact;
+  if (serverName === undefined) throw unusable(`${bootstrapPath} does not say which name the server has`);
   const admin = bootstrap.admin?.address;
   return {
     dir,
@@ -64,7 +79,7 @@ export async function readProxyFolder(path: string): Promise<ProxyFolder> {
     identity: identityIn(await text(join(certDir, "tls.crt"), dir), certDir),
     adminAddress: admin === undefined || admin.port === 0 ? undefined : `${admin.host}:${admin.port}`,
     xdsAddress: `${xds.host}:${xds.port}`,
-    serverName: transport_socket.typed_config.sni,
+    serverName,
   };
 }
 
