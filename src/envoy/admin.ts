@@ -2,6 +2,7 @@
 
 import { request } from "node:http";
 import { MeshrootError } from "../core/errors.ts";
+import { normaliseSerial } from "../core/serial.ts";
 
 /** One certificate that a TLS context of this Envoy holds. */
 export type LoadedCertificate = {
@@ -78,12 +79,6 @@ export function listsWholeBundle(version: string): boolean {
   return major > 1 || (major === 1 && minor >= 40);
 }
 
-/** As `openssl x509 -serial` prints it, in lower case and without leading zeros. */
-export function normalizeSerial(serial: string): string {
-  const hex = serial.replaceAll(":", "").toLowerCase().replace(/^0+/, "");
-  return hex === "" ? "0" : hex;
-}
-
 type CertsAnswer = { readonly certificates?: readonly { ca_cert?: CertDetails[]; cert_chain?: CertDetails[] }[] };
 type CertDetails = {
   readonly path?: string;
@@ -105,7 +100,7 @@ function certificates(list: readonly CertDetails[] | undefined): LoadedCertifica
   return (list ?? [])
     .filter((details) => details.serial_number !== undefined && details.serial_number !== "")
     .map((details) => ({
-      serial: normalizeSerial(details.serial_number ?? ""),
+      serial: normaliseSerial(details.serial_number ?? ""),
       dnsNames: (details.subject_alt_names ?? []).flatMap(({ dns }) => (dns === undefined ? [] : [dns])),
       uris: (details.subject_alt_names ?? []).flatMap(({ uri }) => (uri === undefined ? [] : [uri])),
       notBefore: Date.parse(details.valid_from ?? ""),

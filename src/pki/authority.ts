@@ -3,9 +3,10 @@
 import { type KeyObject, X509Certificate } from "node:crypto";
 import type { CertificateAuthority, Clock, IssuedCertificate, IssueRequest } from "../controller/ports.ts";
 import { type Problem, raise } from "../core/errors.ts";
+import { normaliseSerial } from "../core/serial.ts";
 import { encodeName, randomSerial, signatureFor, signCertificate } from "./certificate.ts";
 import { type KeyUsage, keyId } from "./extensions.ts";
-import { fingerprintOf, normaliseSerial, subjectDer } from "./inspect.ts";
+import { fingerprintOf, subjectDer } from "./inspect.ts";
 import { certificatePem, type ParsedCertificate, parseOne } from "./pem.ts";
 
 /** Organization in OSM's leaves (osm-compatibility.md). */

@@ -2,6 +2,7 @@
 
 import { X509Certificate } from "node:crypto";
 import { MeshrootError } from "../core/errors.ts";
+import { normaliseSerial } from "../core/serial.ts";
 import { type Asn1, decode, encode, isContext, members } from "./der.ts";
 import { type ReadExtensions, readExtensions } from "./extensions.ts";
 
@@ -59,17 +60,6 @@ export function inspectX509(x509: X509Certificate): CertificateInfo {
 /** SHA-256 of the certificate's DER, 64 lower-case hex digits. */
 export function fingerprintOf(x509: X509Certificate): string {
   return x509.fingerprint256.replaceAll(":", "").toLowerCase();
-}
-
-/**
- * Lower-case hex without colons or leading zeros ("0" for zero). OpenSSL, Node and Envoy's /certs pad and capitalise
- * differently: compare serials in this form only.
- */
-export function normaliseSerial(serial: string): string {
-  return serial
-    .replaceAll(":", "")
-    .toLowerCase()
-    .replace(/^0+(?=.)/, "");
 }
 
 /** DER of the subject, as it must stand in the issuer field of what this certificate signs. */

@@ -4,12 +4,13 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 import { MeshrootError } from "../../src/core/errors.ts";
-import { envoyAdmin, listsWholeBundle, normalizeSerial, parseCerts, parseStats } from "../../src/envoy/admin.ts";
+import { normaliseSerial } from "../../src/core/serial.ts";
+import { envoyAdmin, listsWholeBundle, parseCerts, parseStats } from "../../src/envoy/admin.ts";
 
 test("serials compare equal however they are written", () => {
-  assert.equal(normalizeSerial("00AB12"), "ab12");
-  assert.equal(normalizeSerial("0A:B1:2C"), "ab12c");
-  assert.equal(normalizeSerial("0"), "0");
+  assert.equal(normaliseSerial("00AB12"), "ab12");
+  assert.equal(normaliseSerial("0A:B1:2C"), "ab12c");
+  assert.equal(normaliseSerial("0"), "0");
 });
 
 test("/certs: roots and chain of each context, names, times; empty contexts left out", () => {

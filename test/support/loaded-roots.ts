@@ -1,7 +1,8 @@
 /** What an Envoy has really loaded, in names of MRCs: the proof that a step of a rotation has arrived. */
 
 import { X509Certificate } from "node:crypto";
-import { type EnvoyAdmin, type LoadedContext, normalizeSerial } from "../../src/envoy/admin.ts";
+import { normaliseSerial } from "../../src/core/serial.ts";
+import type { EnvoyAdmin, LoadedContext } from "../../src/envoy/admin.ts";
 
 /** Root certificates by the name of their MRC. */
 export type KnownRoots = ReadonlyMap<string, X509Certificate>;
@@ -80,7 +81,7 @@ function certificates(source: Bytes | undefined): X509Certificate[] {
 }
 
 function serialOf(certificate: X509Certificate): string {
-  return normalizeSerial(certificate.serialNumber);
+  return normaliseSerial(certificate.serialNumber);
 }
 
 function nameBySerial(serial: string, roots: KnownRoots): string {
