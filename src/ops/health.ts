@@ -2,7 +2,7 @@
 
 import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from "@grpc/grpc-js";
 import { HealthImplementation } from "grpc-health-check";
-import { MeshrootError } from "../core/errors.ts";
+import { cannotListen } from "../core/errors.ts";
 
 const HEALTH_SERVICES = [
   "",
@@ -27,10 +27,12 @@ export class HealthServer {
       this.#server.bindAsync(`${host}:${port}`, ServerCredentials.createInsecure(), (error, bound) => {
         if (error === null) return resolve(bound);
         reject(
-          new MeshrootError(
-            "MR5003",
-            `health address ${host}:${port} is in use`,
-            "Stop the other process, or choose another --health-port.",
+          // gRPC puts the system's error into a text of its own.
+          cannotListen(
+            "health",
+            `${host}:${port}`,
+            /\bE[A-Z]{3,}\b/.exec(error.message)?.[0] ?? error.message,
+            "--health-port",
             error,
           ),
         );
