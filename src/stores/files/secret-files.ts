@@ -1,6 +1,6 @@
 /** SecretStore on files: `secrets/<namespace>/<name>.yaml`, a Kubernetes Secret each, mode 0600. */
 
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir, readFile, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { parseDocument, stringify } from "yaml";
 import type { Secret, SecretStore } from "../../controller/ports.ts";
@@ -13,9 +13,15 @@ import { isSystemError } from "./system-error.ts";
 
 /**
  * The secrets under `directory` (DataDir.secrets). Every method throws MR2005 where a secret is there but can't be read;
- * its text never holds any of the file's content.
+ * its text never holds any of the file's content. `exposed` is told, once each, of files that were read and that others than
+ * their owner may open (`mode`: octal, like "644"); meshroot writes them 0600.
  */
-export function secretFiles(directory: string, beforeStep?: BeforeStep): SecretStore {
+export function secretFiles(
+  directory: string,
+  beforeStep?: BeforeStep,
+  exposed: (path: string, mode: string) => void = () => undefined,
+): SecretStore {
+  const known = new Set<string>();
   const options = { mode: 0o600, beforeStep };
   const pathOf = (ref: SecretRef): string => {
     // A name from a manifest becomes a path here; both forms rule out slashes and "..".
@@ -26,12 +32,16 @@ export function secretFiles(directory: string, beforeStep?: BeforeStep): SecretS
   const read = async (ref: SecretRef): Promise<Secret | undefined> => {
     const path = pathOf(ref);
     let text: string;
+    let mode: number;
     try {
       text = await readFile(path, "utf8");
+      mode = (await stat(path)).mode & 0o777;
     } catch (error) {
       if (isSystemError(error, "ENOENT")) return undefined;
       throw unreadable(path, error instanceof Error ? error.message : "unknown error");
     }
+    if ((mode & 0o077) !== 0 && !known.has(path)) exposed(path, mode.toString(8));
+    known.add(path);
     return parseSecret(path, ref, text);
   };
 
