@@ -34,8 +34,8 @@ function realContext(): Omit<CliContext, "exit"> {
     now: Date.now,
     readInput,
     roots: rootsOf,
-    meshStatus: async (dataDir) =>
-      (await serverStatus(dataDir)) ?? (await import("./serve/offline.ts")).offlineStatus(dataDir, DEFAULT_NAMESPACE),
+    meshStatus: async (dataDir, namespace = DEFAULT_NAMESPACE) =>
+      (await serverStatus(dataDir)) ?? (await import("./serve/offline.ts")).offlineStatus(dataDir, namespace),
   };
 }
 

@@ -18,7 +18,7 @@ export type CliContext = {
   /** The roots of a data directory. */
   roots(dataDir: string, namespace: string): RootAdmin;
   /** What the server on this data directory says, or what was last written down there; undefined where nothing ever ran. */
-  meshStatus(dataDir: string): Promise<MeshStatus | undefined>;
+  meshStatus(dataDir: string, namespace?: string): Promise<MeshStatus | undefined>;
   /** Sets how the process will end (exit-codes.ts), for outcomes that are no errors. */
   exit(code: number): void;
 };

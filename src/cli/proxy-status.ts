@@ -1,11 +1,13 @@
 import type { Command } from "commander";
-import type { ProxyStatus } from "../controller/status.ts";
+import type { MeshStatus, ProxyStatus } from "../controller/status.ts";
 import { MeshrootError } from "../core/errors.ts";
 import type { CliContext } from "./context.ts";
+import { printHolds, remarkOnSource } from "./holds.ts";
 import { age, type OutputFormat, outputOption, printItem, printList, type View } from "./output.ts";
 import { openStore, type StoreFlags, withStore } from "./root-common.ts";
 
-type Row = { readonly proxy: ProxyStatus; readonly now: number };
+/** `holds`: what waits for this proxy. */
+type Row = { readonly proxy: ProxyStatus; readonly now: number; readonly holds: readonly object[] };
 
 const VIEW: View<Row> = {
   columns: [
@@ -33,7 +35,7 @@ const VIEW: View<Row> = {
           .join(" "),
     },
   ],
-  object: ({ proxy }) => ({ kind: "Proxy", metadata: { name: proxy.proxy }, status: proxy }),
+  object: ({ proxy, holds }) => ({ kind: "Proxy", metadata: { name: proxy.proxy }, status: { ...proxy, holds } }),
   name: ({ proxy }) => `proxy/${proxy.proxy}`,
 };
 
@@ -47,7 +49,7 @@ export function addProxyStatus(parent: Command, context: CliContext): void {
       const { dataDir } = openStore(context, flags);
       const status = await context.meshStatus(dataDir);
       const now = context.now();
-      const rows = (status?.proxies ?? []).map((proxy) => ({ proxy, now }));
+      const rows = (status?.proxies ?? []).map((proxy) => ({ proxy, now, holds: holdsOn(proxy, status) }));
       const found = rows.filter(
         ({ proxy }) => name === undefined || proxy.proxy.startsWith(name) || proxy.identity === name,
       );
@@ -63,14 +65,20 @@ export function addProxyStatus(parent: Command, context: CliContext): void {
         context.stdout(printItem(only, VIEW, flags.output));
       else if (rows.length > 0 || flags.output === "json" || flags.output === "yaml")
         context.stdout(printList(found, VIEW, flags.output));
-      if (rows.length === 0)
+      if (rows.length === 0 && status?.live === true)
         context.stderr("No proxy has connected yet: `meshroot proxy bootstrap` makes the files for one.\n");
       for (const { proxy } of found)
         if (proxy.error !== undefined)
           context.stderr(`refused by ${proxy.identity} (${proxy.proxy}): ${proxy.error}\n`);
       for (const { proxy } of found)
         for (const word of wordsOf(proxy)) context.stderr(`operator on ${proxy.identity} (${proxy.proxy}): ${word}\n`);
-      for (const hold of status?.holds ?? []) context.stderr(`held (${hold.gate}): ${hold.wants}: ${hold.message}\n`);
+      for (const { proxy } of found)
+        if (proxy.unknownNames.length > 0)
+          context.stderr(
+            `warning: ${proxy.identity} (${proxy.proxy}) asks for what it can't be given: ${proxy.unknownNames.join(", ")}\nhint: A service has to be in services.yaml; no gate waits for these names.\n`,
+          );
+      printHolds(context, status);
+      remarkOnSource(context, status, dataDir);
     });
 }
 
@@ -85,4 +93,10 @@ function wordsOf({ assumed, forgotten }: ProxyStatus): string[] {
     ...(assumed === undefined ? [] : [`assumed to trust every root: ${assumed.reason} (since ${assumed.at})`]),
     ...(forgotten === undefined ? [] : [`forgotten until it returns: ${forgotten.reason} (since ${forgotten.at})`]),
   ];
+}
+
+function holdsOn({ proxy }: ProxyStatus, status: MeshStatus | undefined): object[] {
+  return (status?.holds ?? []).flatMap(({ gate, wants, reason, waitingFor }) =>
+    waitingFor.filter((one) => one.proxy === proxy).map(({ detail }) => ({ gate, wants, reason, detail })),
+  );
 }

@@ -5,7 +5,7 @@ import { loadSettings } from "../config.ts";
 import { MeshrootError } from "../core/errors.ts";
 import type { MeshRoot, RootListing } from "../core/mesh-root.ts";
 import { type RotationStep, stepOf } from "../core/rotation-steps.ts";
-import type { CliContext, RootAdmin } from "./context.ts";
+import type { CliContext, RootAdmin, RootEditor } from "./context.ts";
 import { table } from "./output.ts";
 import { addSettings } from "./settings.ts";
 
@@ -35,7 +35,7 @@ export function findRoot({ roots }: RootListing, name: string, namespace: string
 }
 
 /** Rules can't be checked against roots that can't be read, so an edit begins with mending those. */
-export function refuseWhileBroken({ problems }: RootListing): void {
+function refuseWhileBroken({ problems }: RootListing): void {
   const [first] = problems;
   if (first === undefined) return;
   const { code, message, hint } = first.problem;
@@ -50,7 +50,7 @@ export function warnAboutProblems(context: CliContext, { problems, outdated }: R
 }
 
 /** The rows of the step table that an edit leaves and reaches. */
-export function stepTable(before: readonly MeshRoot[], after: readonly MeshRoot[], namespace: string): string {
+function stepTable(before: readonly MeshRoot[], after: readonly MeshRoot[], namespace: string): string {
   const row = (title: string, roots: readonly MeshRoot[]): string[] => {
     const step = stepOf(roots.filter((root) => root.namespace === namespace));
     return [
@@ -65,8 +65,24 @@ export function stepTable(before: readonly MeshRoot[], after: readonly MeshRoot[
   return table([["", "STEP", "OLD", "NEW", "SIGNS", "VALIDATES"], row("before", before), row("after", after)]);
 }
 
+/** Edits roots under the lock, on a list that can be read; prints the row of the step table that it leaves and the one that it reaches. */
+export async function editRoots(
+  context: CliContext,
+  store: OpenedStore,
+  edit: (roots: RootEditor, listing: RootListing) => Promise<readonly MeshRoot[]>,
+): Promise<void> {
+  const steps = await store.admin.edit(async (roots) => {
+    const listing = await roots.list();
+    refuseWhileBroken(listing);
+    const after = await edit(roots, listing);
+    return stepTable(listing.roots, after, store.namespace);
+  });
+  context.stdout(steps);
+  await remarkOnServer(context, store);
+}
+
 /** Whether someone will act on an edit. Only a remark: the edit is made either way. */
-export async function remarkOnServer(context: CliContext, { dataDir }: OpenedStore): Promise<void> {
+async function remarkOnServer(context: CliContext, { dataDir }: OpenedStore): Promise<void> {
   const status = await context.meshStatus(dataDir).catch(() => undefined);
   if (status?.live !== true)
     context.stderr(`No server answers on ${dataDir}: the change takes effect when one runs (\`meshroot serve\`).\n`);

@@ -6,16 +6,7 @@ import { meshRootManifest } from "../core/mesh-root-manifest.ts";
 import { parseMeshRoot } from "../core/mesh-root-parse.ts";
 import { checkCreate } from "../core/mesh-root-rules.ts";
 import type { CliContext } from "./context.ts";
-import {
-  incumbent,
-  type OpenedStore,
-  openStore,
-  refuseWhileBroken,
-  remarkOnServer,
-  type StoreFlags,
-  stepTable,
-  withStore,
-} from "./root-common.ts";
+import { editRoots, incumbent, type OpenedStore, openStore, type StoreFlags, withStore } from "./root-common.ts";
 
 type CreateFlags = StoreFlags & {
   readonly file?: string;
@@ -44,9 +35,7 @@ export function addRootCreate(parent: Command, context: CliContext): void {
       const store = openStore(context, flags);
       if ((name === undefined) === (flags.file === undefined)) throw usage("give either a name or -f FILE");
       const text = flags.file === undefined ? undefined : await context.readInput(flags.file);
-      const steps = await store.admin.edit(async (roots) => {
-        const listing = await roots.list();
-        refuseWhileBroken(listing);
+      await editRoots(context, store, async (roots, listing) => {
         const created =
           text === undefined ? [fromFlags(context, store, listing.roots, name ?? "", flags)] : fromText(store, text);
         // All are checked before any is written: a file is taken as a whole or not at all.
@@ -57,10 +46,8 @@ export function addRootCreate(parent: Command, context: CliContext): void {
         }
         for (const each of created) await roots.create(each.root, each.text);
         for (const { root } of created) context.stderr(`root ${root.name} created, ${root.role}\n`);
-        return stepTable(listing.roots, after, store.namespace);
+        return after;
       });
-      context.stdout(steps);
-      await remarkOnServer(context, store);
     });
 }
 

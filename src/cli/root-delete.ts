@@ -3,23 +3,21 @@ import type { MeshStatus } from "../controller/status.ts";
 import { type Problem, raise } from "../core/errors.ts";
 import { checkDelete } from "../core/mesh-root-rules.ts";
 import type { CliContext } from "./context.ts";
-import { findRoot, openStore, refuseWhileBroken, remarkOnServer, type StoreFlags, withStore } from "./root-common.ts";
+import { editRoots, findRoot, openStore, type StoreFlags, withStore } from "./root-common.ts";
 
 /** `meshroot root delete NAME`. */
 export function addRootDelete(parent: Command, context: CliContext): void {
   withStore(parent.command("delete <name>").description("delete an inactive root; the server destroys its key")).action(
     async (name: string, flags: StoreFlags) => {
       const store = openStore(context, flags);
-      await store.admin.edit(async (roots) => {
-        const listing = await roots.list();
-        refuseWhileBroken(listing);
+      await editRoots(context, store, async (roots, listing) => {
         const root = findRoot(listing, name, store.namespace);
         raise(checkDelete(listing.roots, root, store.namespace));
         raise(stillSigning(await context.meshStatus(store.dataDir), name));
         await roots.remove(root);
+        context.stderr(`root ${name} deleted\n`);
+        return listing.roots.filter((one) => one !== root);
       });
-      context.stderr(`root ${name} deleted\n`);
-      await remarkOnServer(context, store);
     },
   );
 }
@@ -29,7 +27,7 @@ function stillSigning(status: MeshStatus | undefined, name: string): Problem | u
   if (status?.roots.some((root) => root.name === name && root.signing) !== true) return undefined;
   const held = status.holds.find((hold) => hold.gate === "signer" || hold.gate === "roles");
   return {
-    code: "MR1008",
+    code: "MR1012",
     message: `root ${name} still signs${held === undefined ? "" : `: held: ${held.wants}: ${held.message}`}`,
     hint: "Delete it once another root signs; `meshroot proxy status` shows what that waits for.",
   };

@@ -1,13 +1,22 @@
 import type { Command } from "commander";
 import type { MeshStatus, RootStatus } from "../controller/status.ts";
+import type { Hold } from "../core/holds.ts";
 import type { MeshRoot } from "../core/mesh-root.ts";
 import { meshRootManifest } from "../core/mesh-root-manifest.ts";
 import type { CliContext } from "./context.ts";
+import { printHolds, remarkOnSource } from "./holds.ts";
 import { age, type OutputFormat, outputOption, printItem, printList, type View } from "./output.ts";
-import { findRoot, openStore, type StoreFlags, warnAboutProblems, withStore } from "./root-common.ts";
+import { findRoot, type OpenedStore, openStore, type StoreFlags, warnAboutProblems, withStore } from "./root-common.ts";
 
 /** A root, what the server says about it, and the time it is now (for AGE). */
-type Row = { readonly root: MeshRoot; readonly status: RootStatus | undefined; readonly now: number };
+type Row = {
+  readonly name: string;
+  /** Undefined: no manifest of it can be read here, though the mesh still knows the root. */
+  readonly root: MeshRoot | undefined;
+  readonly status: RootStatus | undefined;
+  readonly holds: readonly Hold[];
+  readonly now: number;
+};
 
 /** What only a running server knows is "-" without one. */
 function known(value: (status: RootStatus) => string): (row: Row) => string {
@@ -16,25 +25,29 @@ function known(value: (status: RootStatus) => string): (row: Row) => string {
 
 const VIEW: View<Row> = {
   columns: [
-    { title: "NAME", value: ({ root }) => root.name },
-    { title: "ROLE", value: ({ root }) => root.role },
-    { title: "PROVIDER", value: ({ root }) => root.provider.kind },
+    { title: "NAME", value: ({ name }) => name },
+    { title: "ROLE", value: roleOf },
+    { title: "PROVIDER", value: ({ root }) => root?.provider.kind ?? "-" },
     { title: "STATE", value: known((status) => status.state) },
     { title: "SIGNING", value: known((status) => yesNo(status.signing)) },
     { title: "VALIDATING", value: known((status) => yesNo(status.validating)) },
     { title: "PROXIES", value: known(({ proxies }) => `${proxies.trusting}/${proxies.total}`) },
     { title: "EXPIRES", value: known((status) => status.notAfter.slice(0, 10)) },
-    { title: "AGE", value: ({ root, now }) => age(now - root.createdAt) },
+    { title: "AGE", value: ({ root, now }) => (root === undefined ? "-" : age(now - root.createdAt)) },
     { title: "FINGERPRINT", wide: true, value: known((status) => status.fingerprint.slice(0, 16)) },
-    { title: "TRUST-DOMAIN", wide: true, value: ({ root }) => root.trustDomain },
-    { title: "SPIFFE", wide: true, value: ({ root }) => yesNo(root.spiffeEnabled) },
-    { title: "NAMESPACE", wide: true, value: ({ root }) => root.namespace },
+    { title: "TRUST-DOMAIN", wide: true, value: ({ root, status }) => root?.trustDomain ?? status?.trustDomain ?? "-" },
+    {
+      title: "SPIFFE",
+      wide: true,
+      value: ({ root, status }) => yesNo(root?.spiffeEnabled ?? status?.spiffeEnabled ?? false),
+    },
+    { title: "NAMESPACE", wide: true, value: ({ root }) => root?.namespace ?? "-" },
   ],
-  object: ({ root, status }) => ({
-    ...meshRootManifest(root),
-    ...(status === undefined ? {} : { status: statusOf(status) }),
+  object: ({ name, root, status, holds }) => ({
+    ...(root === undefined ? { kind: "MeshRootCertificate", metadata: { name } } : meshRootManifest(root)),
+    ...(status === undefined ? {} : { status: { ...statusOf(status), holds } }),
   }),
-  name: ({ root }) => `meshrootcertificate.config.openservicemesh.io/${root.name}`,
+  name: ({ name }) => `meshrootcertificate.config.openservicemesh.io/${name}`,
 };
 
 /** `meshroot root list`. */
@@ -44,11 +57,15 @@ export function addRootList(parent: Command, context: CliContext): void {
     .action(async (flags: StoreFlags & { output: OutputFormat }) => {
       const store = openStore(context, flags);
       const listing = await store.admin.list();
-      const rows = await rowsOf(context, store.dataDir, listing.roots);
+      const { rows: all, status } = await rowsOf(context, store, listing.roots);
+      // Names are for other commands, which need a manifest.
+      const rows = flags.output === "name" ? all.filter(({ root }) => root !== undefined) : all;
       if (rows.length === 0) context.stderr(`No roots in ${store.dataDir}.\n`);
       if (rows.length > 0 || flags.output === "json" || flags.output === "yaml")
         context.stdout(printList(rows, VIEW, flags.output));
       warnAboutProblems(context, listing);
+      printHolds(context, status);
+      remarkOnSource(context, status, store.dataDir);
     });
 }
 
@@ -60,19 +77,41 @@ export function addRootGet(parent: Command, context: CliContext): void {
       const store = openStore(context, flags);
       const listing = await store.admin.list();
       warnAboutProblems(context, listing);
-      const [row] = await rowsOf(context, store.dataDir, [findRoot(listing, name, store.namespace)]);
+      const root = findRoot(listing, name, store.namespace);
+      const { rows, status } = await rowsOf(context, store, listing.roots);
+      const row = rows.find((one) => one.root === root);
       if (row !== undefined) context.stdout(printItem(row, VIEW, flags.output));
+      printHolds(context, status);
+      remarkOnSource(context, status, store.dataDir);
     });
 }
 
-async function rowsOf(context: CliContext, dataDir: string, roots: readonly MeshRoot[]): Promise<Row[]> {
-  const status: MeshStatus | undefined = await context.meshStatus(dataDir);
+async function rowsOf(
+  context: CliContext,
+  { dataDir, namespace }: OpenedStore,
+  roots: readonly MeshRoot[],
+): Promise<{ rows: Row[]; status: MeshStatus | undefined }> {
+  const status = await context.meshStatus(dataDir, namespace);
   const now = context.now();
-  return roots.map((root) => ({
-    root,
-    status: status?.roots.find((each) => each.name === root.name && each.namespace === root.namespace),
-    now,
-  }));
+  const row = (name: string, root: MeshRoot | undefined, of: RootStatus | undefined): Row => {
+    const holds = (status?.holds ?? []).filter((hold) => hold.root === name);
+    return { name, root, status: of, holds, now };
+  };
+  const listed = roots.map((root) =>
+    row(
+      root.name,
+      root,
+      status?.roots.find((each) => each.name === root.name && each.namespace === root.namespace),
+    ),
+  );
+  const others = (status?.roots ?? []).filter((each) => !roots.some((root) => root.name === each.name));
+  return { rows: [...listed, ...others.map((each) => row(each.name, undefined, each))], status };
+}
+
+/** A server goes on with the role that it read last where the manifest can't be read now. */
+function roleOf({ root, status }: Row): string {
+  if (root !== undefined) return root.role;
+  return status?.role === undefined ? "(deleted)" : `${status.role} (unreadable)`;
 }
 
 function statusOf(status: RootStatus): object {

@@ -3,15 +3,7 @@ import { MeshrootError, raise } from "../core/errors.ts";
 import { type MeshRoot, ROLES, type Role, rootKey } from "../core/mesh-root.ts";
 import { checkUpdate } from "../core/mesh-root-rules.ts";
 import type { CliContext } from "./context.ts";
-import {
-  findRoot,
-  openStore,
-  refuseWhileBroken,
-  remarkOnServer,
-  type StoreFlags,
-  stepTable,
-  withStore,
-} from "./root-common.ts";
+import { editRoots, findRoot, openStore, type StoreFlags, withStore } from "./root-common.ts";
 
 /** `meshroot root set-role NAME ROLE [--force-unsafe REASON]`. */
 export function addRootSetRole(parent: Command, context: CliContext): void {
@@ -28,9 +20,7 @@ export function addRootSetRole(parent: Command, context: CliContext): void {
           "Say why, for whoever reads the audit later.",
         );
       const store = openStore(context, flags);
-      const steps = await store.admin.edit(async (roots) => {
-        const listing = await roots.list();
-        refuseWhileBroken(listing);
+      await editRoots(context, store, async (roots, listing) => {
         const before = findRoot(listing, name, store.namespace);
         const after: MeshRoot = { ...before, role };
         raise(checkUpdate(listing.roots, before, after, store.namespace));
@@ -41,10 +31,7 @@ export function addRootSetRole(parent: Command, context: CliContext): void {
             `warning: force-unsafe: this step waits for no proxy; set the role again without the flag to end it\n`,
           );
         else if (before.forceUnsafe !== undefined) context.stderr("force-unsafe taken off: gates hold again\n");
-        const replaced = listing.roots.map((root) => (rootKey(root) === rootKey(before) ? after : root));
-        return stepTable(listing.roots, replaced, store.namespace);
+        return listing.roots.map((root) => (rootKey(root) === rootKey(before) ? after : root));
       });
-      context.stdout(steps);
-      await remarkOnServer(context, store);
     });
 }

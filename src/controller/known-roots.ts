@@ -110,3 +110,13 @@ export class KnownRoots {
 export function firstUnreadable({ problems: [first] }: RootListing): Problem | undefined {
   return first && { ...first.problem, message: `${first.source}: ${first.problem.message}` };
 }
+
+/** What an edit changed, root by root; "none" where there is no manifest before or after it. */
+export function roleChanges(before: RootListing, after: RootListing): { root: string; from: string; to: string }[] {
+  const roles = (listing: RootListing) => new Map(listing.roots.map((root) => [root.name, root.role]));
+  const [old, now] = [roles(before), roles(after)];
+  return [...new Set([...old.keys(), ...now.keys()])].flatMap((root) => {
+    const [from, to] = [old.get(root) ?? "none", now.get(root) ?? "none"];
+    return from === to ? [] : [{ root, from, to }];
+  });
+}

@@ -5,7 +5,7 @@
 
 import { MeshrootError, type Problem, raise } from "../core/errors.ts";
 import type { GateSettings } from "../core/gates.ts";
-import type { Hold, HoldReason } from "../core/holds.ts";
+import type { Hold } from "../core/holds.ts";
 import { type LedgerEvent, record } from "../core/ledger.ts";
 import { syncState } from "../core/ledger-queries.ts";
 import type { Ledger } from "../core/ledger-state.ts";
@@ -16,8 +16,10 @@ import { desiredTrust, initialTrust, rootOf, type TrustedRoot, type TrustInForce
 import type { Authorities } from "./authorities.ts";
 import { availabilityHolds } from "./availability.ts";
 import { loadLedger, loadTrust, RowWriter, saveTrust } from "./durable-state.ts";
-import { firstUnreadable, KnownRoots } from "./known-roots.ts";
+import { reportHolds } from "./hold-log.ts";
+import { firstUnreadable, KnownRoots, roleChanges } from "./known-roots.ts";
 import type { Clock, Log, StateStore } from "./ports.ts";
+import { UnknownNames } from "./unknown-names.ts";
 
 export type ControllerDeps = {
   readonly clock: Clock;
@@ -38,6 +40,7 @@ export class RotationController {
   readonly #listeners = new Set<(what: "trust" | "plan") => void>();
   #trust: TrustInForce;
   readonly #roots: KnownRoots;
+  readonly #unknown: UnknownNames;
   #holds: readonly Hold[] = [];
   #gates: GateClock = {};
   #wanted: (proxy: string, name: string, consumer: "envoy" | "agent") => string | undefined = () => undefined;
@@ -58,6 +61,7 @@ export class RotationController {
     this.#rows = new RowWriter(deps.state, ledger);
     this.#trust = trust;
     this.#roots = roots;
+    this.#unknown = new UnknownNames(deps.log);
     this.#recoveringSince = restarted ? deps.clock.now() : undefined;
   }
 
@@ -106,6 +110,11 @@ export class RotationController {
     return this.#deps.authorities.trusted;
   }
 
+  /** Roots whose authority could not be had, and why. */
+  get authorityProblems(): readonly (Problem & { readonly root: string })[] {
+    return [...this.#deps.authorities.problems.values()];
+  }
+
   /** Why no leaf can be issued, for a readiness probe; undefined where all is well. */
   get signingProblem(): Problem | undefined {
     const signer = rootOf(this.#trust, this.#trust.signer);
@@ -129,6 +138,8 @@ export class RotationController {
   }
 
   setRoots(listing: RootListing): void {
+    for (const { root, from, to } of roleChanges(this.#roots.listing, listing))
+      this.#deps.log.info({ component: "rotation", root, from, to }, `root ${root}: role ${from} -> ${to}`);
     this.#roots.listing = listing;
     this.replan();
   }
@@ -136,6 +147,7 @@ export class RotationController {
   /** Records an event and returns its sequence number. The caller need not wait unless it is a send: see `durable`. */
   observe(event: LedgerEvent): number {
     const seq = record(this.ledger, event);
+    if (event.type === "asked") this.#lookAtNames(event.proxy, event.stream);
     if (event.type !== "tick" && event.type !== "asked" && event.type !== "sent") {
       this.#rows
         .write(event.proxy)
@@ -202,7 +214,7 @@ export class RotationController {
     const plan = this.#plan(now);
     const holds = [...availabilityHolds(this.#deps.authorities, this.#trust, this.roots.roots, now), ...plan.holds];
     this.#gates = plan.gates;
-    this.#reportHolds(holds);
+    reportHolds(log, this.#holds, holds);
     this.#holds = holds;
     const remembered = this.#roots.remember();
     if (plan.change === undefined) {
@@ -251,19 +263,10 @@ export class RotationController {
     }
   }
 
-  #reportHolds(holds: readonly Hold[]): void {
-    const known = new Set(this.#holds.map((hold) => hold.gate + hold.reason + hold.message));
-    for (const hold of holds) {
-      if (known.has(hold.gate + hold.reason + hold.message)) continue;
-      // The text of the log line holds the message; the key is the logger's own.
-      const { waitingFor, message, ...fields } = hold;
-      const log = LOUD.has(hold.reason) ? this.#deps.log.warn : this.#deps.log.info;
-      log.call(
-        this.#deps.log,
-        { component: "rotation", ...fields, proxies: waitingFor.length },
-        `held: ${hold.wants}: ${message}`,
-      );
-    }
+  #lookAtNames(proxy: string, stream: string): void {
+    const row = this.ledger.proxies.get(proxy);
+    if (row === undefined) return;
+    this.#unknown.look(row, stream, (name) => this.#wanted(proxy, name, "envoy") !== undefined);
   }
 
   async #destroyDeleted(now: number): Promise<void> {
@@ -283,9 +286,6 @@ export class RotationController {
     this.#cancelWake = this.#deps.clock.after(Math.max(1, at - now), () => this.replan());
   }
 }
-
-/** Holds that somebody has to do something about. */
-const LOUD: ReadonlySet<HoldReason> = new Set(["RolesNotAllowed", "RootNotAvailable", "SignerMissing", "Refused"]);
 
 const CHANGE_WORDS = {
   trust: (root: string) => `trust grows: the mesh now validates with ${root} too`,

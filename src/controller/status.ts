@@ -1,5 +1,6 @@
 /** What people and tools see of the mesh: one value, made afresh for each question. Holds no key. */
 
+import type { Problem } from "../core/errors.ts";
 import type { Hold } from "../core/holds.ts";
 import { identityName } from "../core/identity.ts";
 import {
@@ -16,6 +17,7 @@ import type { ProxyRow } from "../core/ledger-state.ts";
 import type { MeshRoot } from "../core/mesh-root.ts";
 import { rootOf, type TrustInForce } from "../core/trust.ts";
 import type { RotationController } from "./rotation-controller.ts";
+import { undeliverable } from "./unknown-names.ts";
 
 type ComponentState = "issuing" | "validating" | "unused";
 
@@ -61,6 +63,8 @@ export type ProxyStatus = {
   readonly counts: boolean;
   readonly countsUntil: string | undefined;
   readonly error: string | undefined;
+  /** Names that it asks for and can't be given: they do not exist, or are not its own. No gate waits for them. */
+  readonly unknownNames: readonly string[];
   /** An operator answers for what this proxy trusts (E8). */
   readonly assumed: OperatorWord | undefined;
   /** An operator says that its process is gone: it counts again once it returns (E13). */
@@ -80,12 +84,17 @@ export type MeshStatus = {
   readonly roots: readonly RootStatus[];
   readonly holds: readonly Hold[];
   readonly problems: readonly string[];
+  /** Roots whose certificate authority could not be had. */
+  readonly authorityProblems: readonly (Problem & { readonly root: string })[];
   readonly proxies: readonly ProxyStatus[];
 };
 
 export type StatusDeps = {
   readonly live: boolean;
-  readonly controller: Pick<RotationController, "trust" | "holds" | "roots" | "ledger" | "loadedRoots">;
+  readonly controller: Pick<
+    RotationController,
+    "trust" | "holds" | "roots" | "ledger" | "loadedRoots" | "authorityProblems"
+  >;
   readonly absentPolicy: AbsentPolicy;
   readonly wanted: (proxy: string, name: string) => string | undefined;
   readonly nodeOf: (proxy: string) => string | undefined;
@@ -103,6 +112,7 @@ export function meshStatus(deps: StatusDeps): MeshStatus {
     roots: rootStatuses(deps, trust, roots.roots),
     holds,
     problems: roots.problems.map(({ source, problem }) => `${source}: ${problem.code} ${problem.message}`),
+    authorityProblems: controller.authorityProblems,
     proxies: [...ledger.proxies.values()].map((row) => proxyStatus(deps, trust, row)),
   };
 }
@@ -172,6 +182,7 @@ function proxyStatus(deps: StatusDeps, trust: TrustInForce, row: ProxyRow): Prox
     counts: counts(row, now, deps.absentPolicy),
     countsUntil: until === undefined ? undefined : new Date(until).toISOString(),
     error: error && `answering ${error.answering}: ${error.message}`,
+    unknownNames: undeliverable(row, (name) => deps.wanted(uuid, name) !== undefined),
     assumed: wordOf(row.assumed),
     forgotten: wordOf(row.forgotten),
     xdsCredentialRoot: row.auth.envoy && nameOf(row.auth.envoy),

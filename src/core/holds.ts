@@ -3,7 +3,7 @@
 import { identityName } from "./identity.ts";
 import type { AbsentPolicy } from "./ledger-queries.ts";
 import { countsUntil, isConnected } from "./ledger-queries.ts";
-import type { ProxyRow } from "./ledger-state.ts";
+import type { Consumer, ProxyRow } from "./ledger-state.ts";
 
 /**
  * roles: the set of MRCs is not allowed, or a root can't be had. signer: the signer wants to move. bundle: a root wants
@@ -30,6 +30,8 @@ export type Waiting = {
   readonly identity: string;
   readonly detail: string;
   readonly connected: boolean;
+  /** Of a proxy that is connected: its side that has been here and is not now. Absence of one side alone ends by no time. */
+  readonly absentSide?: Consumer;
   readonly lastContactAt: number;
   /** When it stops counting by itself, if it stays away (E13). */
   readonly countsUntil?: number;
@@ -50,21 +52,30 @@ export type Hold = {
 
 export function waiting(row: ProxyRow, detail: string, policy: AbsentPolicy): Waiting {
   const until = countsUntil(row, policy);
+  const absentSide = absentSideOf(row);
   return {
     proxy: row.identity.uuid,
     identity: identityName(row.identity),
     detail,
     connected: isConnected(row),
+    ...(absentSide === undefined ? {} : { absentSide }),
     lastContactAt: row.lastContactAt,
     ...(until === undefined ? {} : { countsUntil: until }),
   };
 }
 
+function absentSideOf(row: ProxyRow): Consumer | undefined {
+  if (!isConnected(row)) return undefined;
+  const here = new Set([...row.streams.values()].map((stream) => stream.consumer));
+  return (["envoy", "agent"] as const).find((side) => row.auth[side] !== undefined && !here.has(side));
+}
+
 /** Names at most five proxies, then counts. */
 export function listed(waitingFor: readonly Waiting[]): string {
-  const shown = waitingFor
-    .slice(0, 5)
-    .map((one) => `${one.identity} (${one.proxy.slice(0, 8)}${one.connected ? "" : ", absent"})`);
+  const shown = waitingFor.slice(0, 5).map((one) => {
+    const absent = one.connected ? (one.absentSide === undefined ? "" : `, ${one.absentSide} absent`) : ", absent";
+    return `${one.identity} (${one.proxy.slice(0, 8)}${absent})`;
+  });
   const more = waitingFor.length - shown.length;
   return shown.join(", ") + (more > 0 ? ` and ${more} more` : "");
 }

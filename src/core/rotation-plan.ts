@@ -136,7 +136,8 @@ function grown(trust: TrustInForce, added: readonly TrustedRoot[]): Plan {
   };
 }
 
-function rolesHold(problem: Problem): Hold {
+/** The roles can't be followed as they stand. */
+export function rolesHold(problem: Problem): Hold {
   const message = `${problem.code} ${problem.message}; the last good trust stays in force: ${problem.hint}`;
   return { gate: "roles", wants: "follow the roles", root: "", reason: "RolesNotAllowed", message, waitingFor: [] };
 }

@@ -3,13 +3,17 @@
 import { join } from "node:path";
 import type { Config } from "../config.ts";
 import { Authorities } from "../controller/authorities.ts";
+import { availabilityHolds } from "../controller/availability.ts";
 import { loadLedger, loadTrust, type TrustDocument } from "../controller/durable-state.ts";
+import { KnownRoots } from "../controller/known-roots.ts";
 import { type OperatorAnswer, type OperatorRequest, operatorAnswer, operatorEvent } from "../controller/operator.ts";
 import type { Log } from "../controller/ports.ts";
 import { type MeshStatus, meshStatus } from "../controller/status.ts";
 import { MeshrootError } from "../core/errors.ts";
 import { record } from "../core/ledger.ts";
 import { toDurable } from "../core/ledger-rows.ts";
+import type { ProviderSpec, RootListing } from "../core/mesh-root.ts";
+import { rolesHold } from "../core/rotation-plan.ts";
 import { createTresor } from "../providers/tresor.ts";
 import { openDataDir, requireDataDir } from "../stores/files/data-dir.ts";
 import { rootFiles } from "../stores/files/root-files.ts";
@@ -33,12 +37,22 @@ export async function offlineStatus(dataDir: string, namespace: string): Promise
     return undefined;
   }
   const now = systemClock.now();
+  const { trust } = document;
+  const roots = await rootFiles(join(dataDir, "roots"), namespace).list();
+  const authorities = await existingAuthorities(dataDir, document, roots);
+  const known = new KnownRoots({ authorities, namespace, listing: roots, specs: specsOf(document) });
+  const problem = known.problem(trust);
   const controller = {
-    trust: document.trust,
+    trust,
     ledger: await loadLedger(state, now),
-    roots: await rootFiles(join(dataDir, "roots"), namespace).list(),
-    holds: [],
-    loadedRoots: new Map(Object.values(document.trust.roots).map((root) => [root.name, root])),
+    roots,
+    // Gates are a server's matter; what is wrong with roots can be seen without one.
+    holds: [
+      ...availabilityHolds(authorities, trust, roots.roots, now),
+      ...(problem === undefined ? [] : [rolesHold(problem)]),
+    ],
+    loadedRoots: new Map(Object.values(trust.roots).map((root) => [root.name, root])),
+    authorityProblems: [...authorities.problems.values()],
   };
   const nothing = () => undefined;
   return meshStatus({
@@ -58,15 +72,8 @@ export async function offlineBootstrap(config: Config, request: BootstrapRequest
   const dataDir = await openDataDir(config.dataDir, { lock: true });
   try {
     const document = await knownTrust(config.dataDir);
-    const tresor = createTresor({
-      secrets: secretFiles(dataDir.secrets),
-      clock: systemClock,
-      keyAlgorithm: config.rootKeyAlgorithm,
-      rootValidityMs: config.rootValidityMs,
-    });
-    const authorities = new Authorities({ providers: [tresor], clock: systemClock, log: QUIET });
-    const { roots } = await rootFiles(dataDir.roots, config.namespace).list();
-    await authorities.load(roots, { specs: new Map(Object.entries(document.authorities)), trust: document.trust });
+    const roots = await rootFiles(dataDir.roots, config.namespace).list();
+    const authorities = await existingAuthorities(dataDir.path, document, roots);
     const credentials = await new Issuing(authorities, systemClock, config).bootstrap(request, document.trust);
     return { ...credentials, xdsPort: config.xdsPort, serverName: XDS_SERVER_NAMES[0] };
   } finally {
@@ -100,6 +107,24 @@ export async function offlineOperate(dataDirPath: string, request: OperatorReque
     await state.close();
     await dataDir.close();
   }
+}
+
+/** Of roots that a server has used. A newer root's authority is not made here: looking makes nothing. */
+async function existingAuthorities(
+  dataDir: string,
+  document: TrustDocument,
+  listing: RootListing,
+): Promise<Authorities> {
+  const tresor = createTresor({ secrets: secretFiles(join(dataDir, "secrets")), clock: systemClock });
+  const authorities = new Authorities({ providers: [tresor], clock: systemClock, log: QUIET });
+  const specs = specsOf(document);
+  const roots = listing.roots.filter((root) => specs.has(root.name));
+  await authorities.load(roots, { specs, trust: document.trust });
+  return authorities;
+}
+
+function specsOf(document: TrustDocument): Map<string, ProviderSpec> {
+  return new Map(Object.entries(document.authorities));
 }
 
 async function knownTrust(dataDir: string): Promise<TrustDocument> {

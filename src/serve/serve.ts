@@ -82,7 +82,17 @@ async function start(
 ): Promise<RunningServer> {
   const dataDir = await openDataDir(config.dataDir, { lock: true, beforeStep });
   cleanups.push(() => dataDir.close());
-  const secretStore = secretFiles(dataDir.secrets, beforeStep);
+  const secretStore = secretFiles(dataDir.secrets, beforeStep, (path, mode) =>
+    log.warn(
+      {
+        component: "store",
+        path,
+        mode,
+        hint: `Run \`chmod 600 ${path}\`; if somebody may have read the key, rotate to a new root.`,
+      },
+      `${path} holds a private key, and others than its owner may open it (mode ${mode})`,
+    ),
+  );
   const state = stateFiles(dataDir.state, beforeStep);
   cleanups.push(() => state.close());
   const files = rootFiles(dataDir.roots, config.namespace, clock.now, beforeStep);

@@ -118,7 +118,10 @@ test("without a server its columns are empty, problems are warnings", async () =
     out.split("\n").map((line) => line.split(/ +/).join(" ")),
     ["NAME ROLE PROVIDER STATE SIGNING VALIDATING PROXIES EXPIRES AGE", "a active tresor - - - - - 30d", ""],
   );
-  assert.equal(err, "warning: a.yaml: MR2003 broken\nhint: Mend it.\nwarning: shown as last read: osm-system/a\n");
+  assert.equal(
+    err,
+    "warning: a.yaml: MR2003 broken\nhint: Mend it.\nwarning: shown as last read: osm-system/a\nNo server has run on ./meshroot-data yet.\n",
+  );
 });
 
 test("with a server they say what it knows", async () => {
@@ -137,6 +140,7 @@ test("with a server they say what it knows", async () => {
     roots: [status],
     holds: [],
     problems: [],
+    authorityProblems: [],
     proxies: [],
   };
   const more = { meshStatus: async () => mesh };

@@ -168,10 +168,10 @@ test("an inactive root that was deleted loses its key, a root that signs does no
   await until("the signer waits", () => server.running.status().holds.some(({ gate }) => gate === "signer"));
   const args = ["root", "delete", FIRST, "--data-dir", server.config.dataDir];
   const refused = await runMeshroot(args);
-  assert.equal(refused.code, 1);
+  assert.equal(refused.code, 3);
   assert.match(
     refused.stderr,
-    new RegExp(`^error: MR1008 root ${FIRST} still signs: held: sign with next: .*\nhint: .*proxy status`),
+    new RegExp(`^error: MR1012 root ${FIRST} still signs: held: sign with next: .*\nhint: .*proxy status`),
   );
   await access(firstFile(server));
 

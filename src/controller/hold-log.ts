@@ -1,0 +1,40 @@
+/** Holds in the log: each once, when it begins or says something new. */
+
+import { absentLines, waysOut } from "../core/hold-words.ts";
+import type { Hold, HoldReason } from "../core/holds.ts";
+import type { Log } from "./ports.ts";
+
+/** Holds that somebody has to do something about. */
+const LOUD: ReadonlySet<HoldReason> = new Set(["RolesNotAllowed", "RootNotAvailable", "SignerMissing", "Refused"]);
+/** What a log line can hold. */
+const MAX_ABSENT = 50;
+
+/** `before`: the holds that were reported last. */
+export function reportHolds(log: Log, before: readonly Hold[], holds: readonly Hold[]): void {
+  const known = new Set(before.map(textOf));
+  for (const hold of holds) {
+    if (known.has(textOf(hold))) continue;
+    // The text of the log line holds the message; the key is the logger's own.
+    const { waitingFor, message, ...fields } = hold;
+    const write = LOUD.has(hold.reason) ? log.warn : log.info;
+    write.call(
+      log,
+      { component: "rotation", ...fields, proxies: waitingFor.length, ...detailsOf(hold) },
+      `held: ${hold.wants}: ${message}`,
+    );
+  }
+}
+
+function textOf({ gate, reason, message }: Hold): string {
+  return gate + reason + message;
+}
+
+/** Every absent proxy by name (E13), and what ends the wait. */
+function detailsOf(hold: Hold): { absent?: string[]; hint?: string } {
+  const absent = absentLines(hold);
+  const hint = waysOut(hold).join(" ");
+  return {
+    ...(absent.length === 0 ? {} : { absent: absent.slice(0, MAX_ABSENT) }),
+    ...(hint === "" ? {} : { hint }),
+  };
+}
