@@ -5,6 +5,7 @@ import { type TestContext, test } from "node:test";
 import * as grpc from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import { protoPath } from "grpc-health-check";
+import { HealthServer } from "../../src/ops/health.ts";
 import { startServer, until } from "../support/server.ts";
 
 const SERVICES = [
@@ -75,4 +76,23 @@ test("who watches hears NOT_SERVING when the server stops", async (t) => {
     .next();
   await server.running.stop();
   for (const seen of watches) assert.deepEqual(seen, ["SERVING", "NOT_SERVING"]);
+});
+
+test("an address that can't be had is MR5003, and says why", async (t) => {
+  const first = new HealthServer();
+  t.after(() => first.close());
+  const port = await first.listen("127.0.0.1", 0);
+  for (const [host, message] of [
+    ["127.0.0.1", /^MR5003 health address 127\.0\.0\.1:\d+ is in use$/],
+    // TEST-NET-1 (RFC 5737): no machine has it.
+    ["192.0.2.1", /^MR5003 health can't listen on 192\.0\.2\.1:\d+: EADDRNOTAVAIL$/],
+  ] as const) {
+    const other = new HealthServer();
+    t.after(() => other.close());
+    await assert.rejects(other.listen(host, port), (error: Error & { code: string; hint: string }) => {
+      assert.match(error.message, message);
+      assert.match(error.hint, /--health-port/);
+      return true;
+    });
+  }
 });
