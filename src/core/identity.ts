@@ -48,6 +48,11 @@ const DNS_LABEL = new RegExp(`^${LABEL}$`);
 const DNS_NAME = new RegExp(`^${LABEL}(\\.${LABEL})*$`);
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
+/** In lower case. */
+export function isUuid(text: string): boolean {
+  return UUID.test(text);
+}
+
 /**
  * A DNS-1123 label (RFC 1123): a namespace or a service account. Kubernetes also allows dots in a service account; we do
  * not, because `sa.ns.trustDomain` could then be read in two ways.
@@ -76,7 +81,7 @@ export function parseProxyUri(uri: string): ProxyIdentity | undefined {
   const match = /^meshroot:\/\/([^/]+)\/proxy\/([^/]+)\/([^/]+)\/(sidecar|gateway)\/([^/]+)$/.exec(uri);
   if (match === null) return undefined;
   const [, trustDomain = "", namespace = "", serviceAccount = "", kind, uuid = ""] = match;
-  if (!isDnsName(trustDomain) || !isDnsLabel(namespace) || !isDnsLabel(serviceAccount) || !UUID.test(uuid))
+  if (!isDnsName(trustDomain) || !isDnsLabel(namespace) || !isDnsLabel(serviceAccount) || !isUuid(uuid))
     return undefined;
   return { trustDomain, namespace, serviceAccount, kind: kind as ProxyKind, uuid };
 }

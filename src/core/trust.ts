@@ -47,7 +47,15 @@ export type TrustInForce = {
    */
   readonly trustDomains?: readonly string[];
   readonly roots: Readonly<Record<RootId, TrustedRoot>>;
+  /**
+   * The last roots that were in force and are not any more, the newest last: so that who comes with a credential of one of them
+   * can be told by its name. Nothing trusts them. Undefined in what an earlier version stored.
+   */
+  readonly retired?: readonly TrustedRoot[];
 };
+
+/** How many former roots are remembered: more rotations than an xDS credential lives through. */
+const RETIRED_KEPT = 10;
 
 /** What the roles ask for: a pure function of the MRCs (the table in design.md section 1). */
 export type DesiredTrust = {
@@ -85,7 +93,9 @@ export function withRoots(trust: TrustInForce, added: readonly TrustedRoot[]): T
   const used = new Set([...trust.xds, ...trust.mesh, trust.signer, trust.xdsServer]);
   const records = [...Object.values(trust.roots), ...added].filter((root) => used.has(root.id));
   const roots = Object.fromEntries(records.map((root) => [root.id, root]));
-  return { ...trust, trustDomains: knownTrustDomains({ ...trust, roots }), roots };
+  const former = [...(trust.retired ?? []), ...Object.values(trust.roots)].filter((root) => !used.has(root.id));
+  const retired = [...new Map(former.map((root) => [root.id, root])).values()].slice(-RETIRED_KEPT);
+  return { ...trust, trustDomains: knownTrustDomains({ ...trust, roots }), roots, retired };
 }
 
 /** The trust domains that are or were ours, and so may stand in the name of a secret (xds-requirements.md section 6). */

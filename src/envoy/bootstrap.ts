@@ -1,7 +1,7 @@
 /** Complete bootstraps (Envoy v3) for one proxy of the mesh. Pure: text in, text out. */
 
 import { stringify } from "yaml";
-import type { ServiceIdentity } from "../core/identity.ts";
+import { isUuid, type ServiceIdentity } from "../core/identity.ts";
 import {
   apiConfigSource,
   clustersFile,
@@ -143,7 +143,7 @@ function xdsCluster(options: BootstrapOptions): Json {
       },
     },
     transport_socket: tlsSocket("UpstreamTlsContext", {
-      sni: xds.serverName,
+      sni: sniOf(options),
       // A resumed session would speak for the credential that it was made with, not for the renewed one.
       max_session_keys: 0,
       common_tls_context: {
@@ -163,6 +163,14 @@ function xdsCluster(options: BootstrapOptions): Json {
       },
     }),
   };
+}
+
+/**
+ * With the proxy's own uuid in front, so that a server whose certificate it does not trust can still name it: the handshake
+ * ends before it has shown its own. What the server's certificate has to carry is the plain name, in the matcher.
+ */
+function sniOf({ nodeId, xds }: BootstrapOptions): string {
+  return isUuid(nodeId) ? `${nodeId}.${xds.serverName}` : xds.serverName;
 }
 
 function inboundListener(inbound: Inbound, options: BootstrapOptions): Json {

@@ -32,6 +32,7 @@ import { complainer } from "./complainer.ts";
 import { firstRoot } from "./first-root.ts";
 import { Issuing, spreadRenewal, XDS_SERVER_NAMES } from "./issuing.ts";
 import { firstCredentials, keepCredentials, ServerCredentials } from "./own-credentials.ts";
+import { refusedLine } from "./refused-client.ts";
 
 export type RunningServer = {
   readonly xdsPort: number;
@@ -150,9 +151,10 @@ async function start(
     credentials: await firstCredentials(controller, own),
     identify: (certificate) => identifyClient(certificate, controller.trust, clock.now()),
     sources: [source],
-    refused: (fields) => {
+    refused: (refusal) => {
       metrics.xdsRefused.inc();
-      log.warn({ component: "xds", ...fields }, `xDS client refused: ${fields.reason}`);
+      const { fields, message } = refusedLine(refusal, controller);
+      log.warn({ component: "xds", ...fields }, message);
     },
     onNode: (client) => nodes.set(client.identity.proxy.uuid, client.node.id),
     onEvent: (event) => metrics.xdsMessages.inc({ type: event.type }),

@@ -3,7 +3,7 @@
 import { X509Certificate } from "node:crypto";
 import { MeshrootError } from "../core/errors.ts";
 import { type ProxyIdentity, parseProxyUri } from "../core/identity.ts";
-import { type RootId, rootOf, type TrustInForce } from "../core/trust.ts";
+import { type RootId, rootOf, type TrustedRoot, type TrustInForce } from "../core/trust.ts";
 
 export type ClientIdentity = {
   readonly proxy: ProxyIdentity;
@@ -12,6 +12,8 @@ export type ClientIdentity = {
   /** Milliseconds since the epoch. */
   readonly notAfter: number;
 };
+
+const REMEDY = "Write new credentials for it with `meshroot proxy bootstrap`, into the folder that it has.";
 
 /**
  * Reads the identity from a client certificate (DER). Throws MR4001, with what to do, when the certificate does not chain
@@ -30,35 +32,31 @@ export function identifyClient(der: Buffer, trust: TrustInForce, now: number): C
     );
   }
   const who = `${proxy.serviceAccount}.${proxy.namespace} (${proxy.uuid})`;
-  if (now >= notAfter)
-    throw refused(
-      `the xDS certificate of ${who} expired at ${certificate.validTo}`,
-      "Write a new one with `meshroot proxy bootstrap`.",
-    );
+  if (now >= notAfter) throw refused(`the xDS certificate of ${who} expired at ${certificate.validTo}`, REMEDY);
   if (now < certificate.validFromDate.getTime())
     throw refused(
       `the xDS certificate of ${who} is valid from ${certificate.validFrom} only`,
       "Check the clocks of both machines.",
     );
-  const root = trust.xds.find((id) => {
-    const issuer = new X509Certificate(rootOf(trust, id).certificatePem);
-    return (
-      certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey) && now < issuer.validToDate.getTime()
-    );
-  });
+  const root = trust.xds.find((id) => now < rootOf(trust, id).notAfter && isUnder(certificate, rootOf(trust, id)));
   if (root === undefined) {
+    const former = trust.retired?.findLast((one) => isUnder(certificate, one));
     throw refused(
-      `the xDS certificate of ${who} is under a root that is no longer trusted (issuer ${certificate.issuer.replaceAll("\n", ", ")})`,
-      "Write a new bootstrap for it with `meshroot proxy bootstrap`.",
+      former === undefined
+        ? `the xDS certificate of ${who} is under a root that this mesh does not trust (issuer ${certificate.issuer.replaceAll("\n", ", ")})`
+        : `the xDS certificate of ${who} is under ${former.name}, a root that has left the mesh (${former.fingerprint.slice(0, 12)})`,
+      `${REMEDY} An agent (\`meshroot proxy agent\`) beside its Envoy keeps it from being left behind.`,
     );
   }
   const domains = trust.xds.map((id) => rootOf(trust, id).form.trustDomain);
   if (!domains.includes(proxy.trustDomain))
-    throw refused(
-      `trust domain ${proxy.trustDomain} of ${who} is not in force`,
-      "Write a new bootstrap for it with `meshroot proxy bootstrap`.",
-    );
+    throw refused(`trust domain ${proxy.trustDomain} of ${who} is not in force`, REMEDY);
   return { proxy, root, notAfter };
+}
+
+function isUnder(certificate: X509Certificate, root: TrustedRoot): boolean {
+  const issuer = new X509Certificate(root.certificatePem);
+  return certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey);
 }
 
 /** Anybody may have written it, so it is cut. */

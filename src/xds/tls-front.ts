@@ -15,6 +15,16 @@ export type FrontCredentials = {
   readonly clientCaPem: string;
 };
 
+export type RefusedClient = {
+  readonly remote: string;
+  readonly reason: string;
+  readonly hint: string;
+  /** The client ended the handshake, because it does not trust our certificate. */
+  readonly distrustsUs: boolean;
+  /** SNI, which anybody may claim; undefined where there was none. */
+  readonly serverName: string | undefined;
+};
+
 export type FrontDeps = {
   /** Undefined: none can be had yet, so that every handshake fails until `setCredentials`. */
   readonly credentials: FrontCredentials | undefined;
@@ -22,7 +32,7 @@ export type FrontDeps = {
   readonly accept: (socket: TLSSocket, certificate: Buffer) => void;
   /** Throws MR4001 to refuse this client certificate. */
   readonly check: (certificate: Buffer) => void;
-  readonly refused: (fields: { remote: string; reason: string; hint: string }) => void;
+  readonly refused: (refusal: RefusedClient) => void;
 };
 
 export class TlsFront {
@@ -40,8 +50,9 @@ export class TlsFront {
     });
     this.#server.on("tlsClientError", (error, socket) => {
       deps.refused({
-        remote: remoteOf(socket),
+        ...claimsOf(socket),
         reason: handshakeFailure(error),
+        distrustsUs: isDistrust(error),
         hint: this.#hasCredentials
           ? "A client that does not trust this server has an old bundle: write it a new one with `meshroot proxy bootstrap`."
           : "This server has no certificate to show yet: see /health/ready.",
@@ -55,7 +66,7 @@ export class TlsFront {
         deps.accept(socket, certificate);
         return;
       }
-      deps.refused({ remote: remoteOf(socket), ...(refusal ?? NO_CERTIFICATE) });
+      deps.refused({ ...claimsOf(socket), distrustsUs: false, ...(refusal ?? NO_CERTIFICATE) });
       socket.destroy();
     });
   }
@@ -131,9 +142,17 @@ function options(credentials: FrontCredentials | undefined) {
 
 /** OpenSSL's message holds a thread id, a source line and a newline; its `reason` says what happened. */
 function handshakeFailure(error: Error & { readonly code?: string; readonly reason?: string }): string {
-  if (error.code === "ERR_SSL_TLSV1_ALERT_UNKNOWN_CA" || error.code === "ERR_SSL_TLSV1_UNKNOWN_CA")
-    return "TLS handshake failed: the client does not trust the root of this server's certificate";
+  if (isDistrust(error)) return "TLS handshake failed: the client does not trust the root of this server's certificate";
   return `TLS handshake failed: ${error.reason ?? error.message.split("\n")[0]}`;
+}
+
+function isDistrust({ code }: NodeJS.ErrnoException): boolean {
+  return code === "ERR_SSL_TLSV1_ALERT_UNKNOWN_CA" || code === "ERR_SSL_TLSV1_UNKNOWN_CA";
+}
+
+function claimsOf(socket: TLSSocket) {
+  const { servername } = socket as { readonly servername?: string | false | null };
+  return { remote: remoteOf(socket), serverName: servername || undefined };
 }
 
 export function remoteOf(socket: Socket): string {

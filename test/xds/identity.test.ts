@@ -1,7 +1,10 @@
 /** Who a client is: what its certificate proves, on every method, whatever it claims (evidence.md C1, T14). */
 
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { X509Certificate } from "node:crypto";
+import { once } from "node:events";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { CertificateAuthority, IssueRequest } from "../../src/controller/ports.ts";
@@ -10,6 +13,7 @@ import { generateKeyPair, privateKeyPem } from "../../src/pki/keys.ts";
 import { createRootCa } from "../../src/pki/root-ca.ts";
 import { createTresor } from "../../src/providers/tresor.ts";
 import { secretFiles } from "../../src/stores/files/secret-files.ts";
+import { temporaryDirectory } from "../support/data-dir.ts";
 import { FIRST, startServer, type TestServer, tlsOf, until } from "../support/server.ts";
 import type { ClientTls } from "../support/xds-client.ts";
 
@@ -221,4 +225,55 @@ async function credential(authority: CertificateAuthority, request: Partial<Issu
 function subjectOf(secret: { readonly kind: string } | undefined): string | undefined {
   assert.ok(secret !== undefined && "chainPem" in secret && typeof secret.chainPem === "string");
   return /^CN=(.+)$/m.exec(new X509Certificate(secret.chainPem).subject)?.[1];
+}
+
+test("C5: a credential under a root that has left is refused by the name of its proxy, the name of the root, and the remedy", async (t) => {
+  const server = await startServer(t);
+  const stale = await server.credential("cart.shop");
+  await server.createRoot("next");
+  await server.setRole("next", "active");
+  await server.setRole(FIRST, "passive");
+  await until("the signer moves", () => server.running.status().signer === "next");
+  await server.setRole(FIRST, "inactive");
+  await until("the old root is on no port", () => unused(server));
+  // It trusts the server's new root, as an operator's hand-made bundle might, and still comes with the old certificate.
+  const { caPem } = await server.credential("pay.shop");
+  const client = server.client({ ...tlsOf(stale), ca: caPem });
+  await client.secrets().request({ names: ["ROOTCA"] }).ended;
+  const line = await server.logged(
+    new RegExp(`cart\\.shop \\(${stale.proxy.uuid}\\) is under ${FIRST}, a root that has left`),
+  );
+  assert.match(String(line.hint), /meshroot proxy bootstrap/);
+});
+
+test("C5: a client that does not trust our certificate any more is named by its SNI, as a claim", async (t) => {
+  const server = await startServer(t);
+  const credentials = await server.credential("cart.shop");
+  const { uuid } = credentials.proxy;
+  await server
+    .client(credentials)
+    .secrets()
+    .request({ names: ["ROOTCA"] })
+    .next();
+  // OpenSSL says why it leaves, as Envoy does; Node's own client only hangs up.
+  const roots = join(await temporaryDirectory(t), "roots.pem");
+  await writeFile(roots, await foreignCa());
+  const address = `127.0.0.1:${server.running.xdsPort}`;
+  const sni = ["-servername", `${uuid}.xds.meshroot.internal`];
+  const client = spawn("openssl", ["s_client", "-connect", address, ...sni, "-CAfile", roots, "-verify_return_error"]);
+  await once(client, "exit");
+  const line = await server.logged(/does not trust the root of this server's certificate/);
+  assert.match(line.message, new RegExp(`${FIRST}.*by its SNI it is cart\\.shop \\(${uuid}\\)`));
+  assert.equal(line.proxy, uuid);
+});
+
+function unused(server: TestServer): boolean {
+  const root = server.running.status().roots.find(({ name }) => name === FIRST);
+  return Object.values(root?.componentStatuses ?? {}).every((state) => state === "unused");
+}
+
+async function foreignCa(): Promise<string> {
+  const validity = { algorithm: "ec-p256", validityMs: DAY_MS, now: Date.now() } as const;
+  return (await createRootCa({ ...validity, commonName: "foreign", organization: "x", country: "US", locality: "CA" }))
+    .certificatePem;
 }
