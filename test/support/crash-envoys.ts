@@ -1,0 +1,81 @@
+/** Real Envoys under traffic whose server is killed: at chosen writes, and at random moments. */
+
+import { createHash, randomInt } from "node:crypto";
+import type { TestContext } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { serverStatus } from "../../src/cli/admin-client.ts";
+import { freePorts } from "../../src/cli/demo/free-ports.ts";
+import type { EnvoyBinary } from "../../src/envoy/binary.ts";
+import type { XdsVariant } from "../../src/envoy/secret-sources.ts";
+import { type DiskChecks, diskChecks } from "./crash-checks.ts";
+import { type CrashingServer, startCrashingServer } from "./crashing-server.ts";
+import { type E2eMesh, startMesh } from "./e2e-mesh.ts";
+import { TEST_SETTINGS } from "./e2e-server.ts";
+
+export type CrashEnvoys = {
+  readonly it: E2eMesh;
+  readonly server: CrashingServer;
+  readonly disk: DiskChecks;
+  /** Kills it up to a second from now, and a second time during the recovery or after it. */
+  killAtRandom(): Promise<void>;
+};
+
+export type CrashEnvoysOptions = {
+  readonly envoy: EnvoyBinary;
+  readonly names: readonly string[];
+  readonly variants?: readonly XdsVariant[];
+  /** Places of crash-child.ts. */
+  readonly only?: readonly string[];
+};
+
+/** A seed is printed, and taken from MESHROOT_CRASH_SEED where that is set. Everything ends with the test. */
+export async function startCrashEnvoys(t: TestContext, options: CrashEnvoysOptions): Promise<CrashEnvoys> {
+  const seed = Number(process.env.MESHROOT_CRASH_SEED ?? randomInt(2 ** 31));
+  t.diagnostic(`MESHROOT_CRASH_SEED=${seed}`);
+  const random = generator(seed);
+  const [xdsPort = 0, httpPort = 0, healthPort = 0] = await freePorts(3);
+  let server: CrashingServer | undefined;
+  let disk: DiskChecks | undefined;
+  const { only = [], ...mesh } = options;
+  const it = await startMesh(t, {
+    ...mesh,
+    serve: async (dataDir) => {
+      const checks = diskChecks(dataDir);
+      const { settleMs: settle, logLevel } = TEST_SETTINGS;
+      const ports = { xdsPort: `${xdsPort}`, httpPort: `${httpPort}`, healthPort: `${healthPort}` };
+      const started = startCrashingServer(t, {
+        // Beside the data, which is made by then.
+        dir: `${dataDir}/..`,
+        flags: { dataDir, settle, logLevel, ...ports },
+        depth: 1,
+        only,
+        clockSpeed: 1,
+        afterCrash: () => checks.check([]),
+      });
+      [server, disk] = [started, checks];
+      const up = async () => {
+        while ((await serverStatus(dataDir).catch(() => undefined)) === undefined) await sleep(50);
+      };
+      await Promise.race([up(), started.failed]);
+      return { xdsPort, httpPort, logText: () => "", stop: started.stop };
+    },
+  });
+  const running = server as CrashingServer;
+  return {
+    it,
+    server: running,
+    disk: disk as DiskChecks,
+    async killAtRandom() {
+      for (const within of [1_000, 3_000]) {
+        await sleep(random() * within);
+        await running.kill();
+      }
+    },
+  };
+}
+
+/** Numbers from 0 up to 1, the same for the same seed. */
+function generator(seed: number): () => number {
+  let count = 0;
+  return () => createHash("sha256").update(`${seed} ${count++}`).digest().readUInt32BE() / 2 ** 32;
+}
