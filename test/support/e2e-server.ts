@@ -4,7 +4,8 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { requestBootstrap, serverStatus } from "../../src/cli/admin-client.ts";
-import { flagName, loadConfig, type Setting } from "../../src/config.ts";
+import { type Config, flagName, loadConfig, type Setting } from "../../src/config.ts";
+import type { Clock } from "../../src/controller/ports.ts";
 import { createLog } from "../../src/ops/log.ts";
 import { serve } from "../../src/serve/serve.ts";
 
@@ -32,16 +33,23 @@ function withDefaults(dataDir: string, settings: ServerSettings): [Setting, stri
   return Object.entries({ ...TEST_SETTINGS, ...settings, dataDir }) as [Setting, string][];
 }
 
-export async function serveHere(dataDir: string, settings: ServerSettings = {}): Promise<TestServer> {
+/** What no setting allows: shorter lives, another clock. */
+export type ServerExtras = { readonly config?: Partial<Config>; readonly clock?: Clock };
+
+export async function serveHere(
+  dataDir: string,
+  settings: ServerSettings = {},
+  extras: ServerExtras = {},
+): Promise<TestServer> {
   // `--settle` of a flag is `settle` of commander's options: the same names that the CLI hands over.
   const flags = Object.fromEntries(
     withDefaults(dataDir, settings).map(([setting, value]) => [setting.replace(/Ms$/, ""), value]),
   );
   const lines: string[] = [];
-  const config = loadConfig(flags, {});
+  const config = { ...loadConfig(flags, {}), ...extras.config };
   const destination = { write: (line: string) => void lines.push(line) };
   const log = createLog({ level: config.logLevel, format: config.logFormat, destination });
-  const server = await serve(config, log, "test");
+  const server = await serve(config, log, "test", extras.clock);
   return { xdsPort: server.xdsPort, httpPort: server.httpPort, logText: () => lines.join(""), stop: server.stop };
 }
 
