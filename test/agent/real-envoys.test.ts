@@ -7,7 +7,8 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { XDS_BUNDLE, XDS_LEAF } from "../../src/agent/held-credentials.ts";
 import { parseProxyUri, proxyUri } from "../../src/core/identity.ts";
-import { type EnvoyAdmin, envoyAdmin, listsWholeBundle, normalizeSerial } from "../../src/envoy/admin.ts";
+import { normaliseSerial } from "../../src/core/serial.ts";
+import { type EnvoyAdmin, envoyAdmin, listsWholeBundle } from "../../src/envoy/admin.ts";
 import { ENVOY_VERSIONS } from "../../src/envoy/binary.ts";
 import { createLog } from "../../src/ops/log.ts";
 import { serve } from "../../src/serve/serve.ts";
@@ -50,11 +51,11 @@ for (const version of ENVOY_VERSIONS) {
     const pair = await startPair(t, server, version);
     if (pair === undefined) return;
     const { dir, admin, agent, uuid } = pair;
-    const first = normalizeSerial((await held(dir)).serialNumber);
+    const first = normaliseSerial((await held(dir)).serialNumber);
     await until("both are ACKed", () => Object.keys(agent.state().loaded).length === 2);
     const own = await held(dir);
     const leaf = await xdsContext(admin);
-    assert.equal(leaf?.chain[0]?.serial, normalizeSerial(own.serialNumber));
+    assert.equal(leaf?.chain[0]?.serial, normaliseSerial(own.serialNumber));
     assert.notEqual(leaf?.chain[0]?.serial, first);
     assert.equal(agent.state().loaded[XDS_LEAF], own.fingerprint256.replaceAll(":", "").toLowerCase());
     assert.match(await readFile(join(dir, "certs/tls.crt"), "utf8"), /^meshroot [0-9a-f]{16}\n-----BEGIN/);
@@ -90,7 +91,7 @@ for (const version of ENVOY_VERSIONS) {
       120_000,
     );
     assert.equal(agent.log.filter(({ level }) => level === "error").length, 0);
-    assert.ok(serials.has(normalizeSerial((await held(dir)).serialNumber)));
+    assert.ok(serials.has(normaliseSerial((await held(dir)).serialNumber)));
   });
 
   test(`Envoy ${version}: a root that it can't load is refused in its name; what was good stays, also for a restart`, async (t) => {

@@ -16,6 +16,7 @@ import { DEFAULT_NAMESPACE, DEFAULT_TRUST_DOMAIN, type Role } from "../../src/co
 import { listsWholeBundle } from "../../src/envoy/admin.ts";
 import type { EnvoyBinary } from "../../src/envoy/binary.ts";
 import type { XdsVariant } from "../../src/envoy/secret-sources.ts";
+import { createLog } from "../../src/ops/log.ts";
 import { type RootFiles, rootFiles } from "../../src/stores/files/root-files.ts";
 import { secretFiles } from "../../src/stores/files/secret-files.ts";
 import { bootstrapFrom, type ServerSettings, serveHere, type TestServer } from "./e2e-server.ts";
@@ -44,6 +45,8 @@ export type MeshSetup = {
   /** Of every cluster; default 1000. */
   readonly connectTimeoutMs?: number;
   readonly edit?: MeshOptions["edit"];
+  /** An agent beside every Envoy; default none. */
+  readonly agents?: boolean;
   /** Default `serveHere`. */
   readonly serve?: (dataDir: string, settings: ServerSettings) => Promise<TestServer>;
 };
@@ -72,6 +75,8 @@ export type E2eMesh = {
   untilLoaded(trusted: readonly string[], leafRoot: string): Promise<void>;
   /** Root certificates of all MRCs seen so far. */
   knownRoots(): Promise<ReadonlyMap<string, X509Certificate>>;
+  /** All that the agents have logged until now. */
+  agentLogText(): string;
   uuid(name: string): string;
 };
 
@@ -97,6 +102,9 @@ export async function startMesh(t: TestContext, setup: MeshSetup): Promise<E2eMe
   await writeFile(join(dataDir, "services.yaml"), DemoMesh.services(MESH_NAMESPACE, names));
   const server = await (setup.serve ?? serveHere)(dataDir, settings);
   cleanups.push(() => server.stop());
+  const agentLines: string[] = [];
+  const write = (line: string) => void agentLines.push(line);
+  const agentLog = createLog({ level: "debug", format: "json", destination: { write } });
   const mesh = await DemoMesh.plan(
     {
       dir,
@@ -106,6 +114,7 @@ export async function startMesh(t: TestContext, setup: MeshSetup): Promise<E2eMe
       connectTimeoutMs: setup.connectTimeoutMs ?? 1_000,
       variants,
       edit: setup.edit,
+      ...(setup.agents === true ? { agentLog } : {}),
       bootstrap: (request) => bootstrapFrom(dataDir, request),
     },
     names,
@@ -166,6 +175,7 @@ export async function startMesh(t: TestContext, setup: MeshSetup): Promise<E2eMe
     until,
     load,
     knownRoots,
+    agentLogText: () => agentLines.join(""),
     uuid: (name) => proxyOf(mesh, name).uuid,
     statusOf: async (name) => {
       const found = (await status()).proxies.find(({ proxy }) => proxy === proxyOf(mesh, name).uuid);

@@ -60,6 +60,7 @@ export async function runDemo(options: DemoOptions, version: string, signal: Abo
       bootstrap,
       connectTimeoutMs: CONNECT_TIMEOUT_MS,
       variants: VARIANTS,
+      agentLog: log,
     },
     names,
   );

@@ -2,6 +2,8 @@
 
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { type RunningAgent, startAgent } from "../../agent/agent.ts";
+import type { Log } from "../../controller/ports.ts";
 import { type EnvoyAdmin, envoyAdmin } from "../../envoy/admin.ts";
 import { renderProxyFiles } from "../../envoy/bootstrap.ts";
 import { writeCredentials } from "../../envoy/credentials-dir.ts";
@@ -23,6 +25,8 @@ export type MeshOptions = {
   readonly variants: readonly XdsVariant[];
   /** Changes the rendered files of one service before its Envoy starts: for bootstraps that we would not write. */
   readonly edit?: ((name: string, files: ProxyFiles) => ProxyFiles) | undefined;
+  /** Gives each proxy an agent that logs here; without it none has one. */
+  readonly agentLog?: Log | undefined;
 };
 
 /** Texts by file name, as `renderProxyFiles` makes them. */
@@ -37,6 +41,8 @@ export type MeshProxy = {
   /** Its xDS connection goes through here. */
   readonly relay: Relay;
   readonly inboundPort: number;
+  /** Not through the relay: agent and Envoy share nothing. */
+  readonly agent: RunningAgent | undefined;
 };
 
 type Plan = { readonly name: string; readonly inboundPort: number; readonly outbound: ReadonlyMap<string, number> };
@@ -109,9 +115,22 @@ export class DemoMesh {
     });
     const admin = envoyAdmin(envoy.adminAddress);
     const { inboundPort } = plan;
-    const proxy: MeshProxy = { name, uuid: credentials.proxy.uuid, variant, admin, envoy, relay, inboundPort };
+    const agent = await this.#startAgent(name, home, envoy.adminAddress);
+    const proxy: MeshProxy = { name, uuid: credentials.proxy.uuid, variant, admin, envoy, relay, inboundPort, agent };
     this.proxies.set(name, proxy);
     return proxy;
+  }
+
+  async #startAgent(name: string, dir: string, firstAdmin: string): Promise<RunningAgent | undefined> {
+    const { agentLog: log, xdsPort } = this.#options;
+    if (log === undefined) return undefined;
+    return await startAgent({
+      dir,
+      log,
+      xdsAddress: `127.0.0.1:${xdsPort}`,
+      // A restarted Envoy takes another port.
+      adminAddress: () => this.proxies.get(name)?.envoy.adminAddress ?? firstAdmin,
+    });
   }
 
   /** Starts the Envoy of a proxy again with the files that it had, as after a crash. */
@@ -143,6 +162,7 @@ export class DemoMesh {
   }
 
   async stop(): Promise<void> {
+    await Promise.all([...this.proxies.values()].map(({ agent }) => agent?.stop()));
     await Promise.all([...this.proxies.values()].map(({ envoy }) => envoy.stop()));
     await Promise.all(this.#relays.map((relay) => relay.stop()));
     await Promise.all([...this.#apps.values()].map((app) => app.stop()));
