@@ -4,9 +4,6 @@ import { request } from "node:http";
 import { MeshrootError } from "../core/errors.ts";
 import { normaliseSerial } from "../core/serial.ts";
 
-// The name that a test under way still uses.
-export { normaliseSerial as normalizeSerial } from "../core/serial.ts";
-
 /** One certificate that a TLS context of this Envoy holds. */
 export type LoadedCertificate = {
   /** Lower-case hex without leading zeros, as in `IssuedCertificate.serial`. */
