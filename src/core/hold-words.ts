@@ -16,9 +16,14 @@ export function absentLines(hold: Hold): string[] {
     .map((one) => `${one.identity} (${one.proxy}): ${presence(one)}`);
 }
 
-function presence({ connected, absentSide, lastContactAt, countsUntil }: Waiting): string {
+function presence({ connected, absentSide, leftByEnded, lastContactAt, countsUntil }: Waiting): string {
   const last = `last contact ${at(lastContactAt)}`;
-  if (connected) return absentSide === undefined ? "connected" : `connected, but its ${absentSide} is absent`;
+  if (connected) {
+    const here = absentSide === undefined ? "connected" : `connected, but its ${absentSide} is absent`;
+    if (leftByEnded === undefined) return here;
+    const when = leftByEnded.at === undefined ? "" : `, not before ${at(leftByEnded.at)}`;
+    return `${here}; what an ended stream of it left counts until a later answer settles it${when}`;
+  }
   return countsUntil === undefined
     ? `absent, ${last}, counts until it returns or is forgotten`
     : `absent, ${last}, counts until ${at(countsUntil)} or until it is forgotten`;

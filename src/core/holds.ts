@@ -1,6 +1,7 @@
 /** A hold: a change that waits, why, and for whom. Printed unchanged in status, logs and events. */
 
 import { identityName } from "./identity.ts";
+import { OVERLAP_MS } from "./ledger.ts";
 import type { AbsentPolicy } from "./ledger-queries.ts";
 import { countsUntil, isConnected } from "./ledger-queries.ts";
 import type { Consumer, ProxyRow } from "./ledger-state.ts";
@@ -32,6 +33,11 @@ export type Waiting = {
   readonly connected: boolean;
   /** Of a proxy that is connected: its side that has been here and is not now. Absence of one side alone ends by no time. */
   readonly absentSide?: Consumer;
+  /**
+   * Of a proxy that is connected: another stream of it has ended, and nothing since then has settled what it left (E6). At the
+   * earliest it is settled at `at`, milliseconds since the epoch; undefined: by the next ACK.
+   */
+  readonly leftByEnded?: { readonly at: number | undefined };
   readonly lastContactAt: number;
   /** When it stops counting by itself, if it stays away (E13). */
   readonly countsUntil?: number;
@@ -53,20 +59,35 @@ export type Hold = {
 export function waiting(row: ProxyRow, detail: string, policy: AbsentPolicy): Waiting {
   const until = countsUntil(row, policy);
   const absentSide = absentSideOf(row);
+  const leftByEnded = leftByEndedStream(row);
   return {
     proxy: row.identity.uuid,
     identity: identityName(row.identity),
     detail,
     connected: isConnected(row),
     ...(absentSide === undefined ? {} : { absentSide }),
+    ...(leftByEnded === undefined ? {} : { leftByEnded }),
     lastContactAt: row.lastContactAt,
     ...(until === undefined ? {} : { countsUntil: until }),
   };
 }
 
+function leftByEndedStream(row: ProxyRow): { at: number | undefined } | undefined {
+  const here = sidesHere(row);
+  const slots = [...row.slots.values()].filter((slot) => here.has(slot.consumer));
+  const ended = slots.flatMap((slot) => slot.lines).filter((line) => line.ended !== undefined);
+  if (ended.length === 0) return undefined;
+  const times = ended.flatMap((line) => (line.overlapped && line.ended ? [line.ended.at + OVERLAP_MS] : []));
+  return { at: times.length === 0 ? undefined : Math.max(...times) };
+}
+
+function sidesHere(row: ProxyRow): Set<Consumer> {
+  return new Set([...row.streams.values()].map((stream) => stream.consumer));
+}
+
 function absentSideOf(row: ProxyRow): Consumer | undefined {
   if (!isConnected(row)) return undefined;
-  const here = new Set([...row.streams.values()].map((stream) => stream.consumer));
+  const here = sidesHere(row);
   return (["envoy", "agent"] as const).find((side) => row.auth[side] !== undefined && !here.has(side));
 }
 

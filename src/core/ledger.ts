@@ -24,7 +24,7 @@ import type { RootId } from "./trust.ts";
 const RETRY_MIN_MS = 30_000;
 const RETRY_MAX_MS = 30 * 60_000;
 /** Longer than Envoy's longest reconnect back-off (E6). */
-const OVERLAP_MS = 5 * 60_000;
+export const OVERLAP_MS = 5 * 60_000;
 /** Longer than Envoy's default drain time (E13). */
 const UNASKED_MS = 15 * 60_000;
 

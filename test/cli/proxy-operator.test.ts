@@ -117,7 +117,7 @@ test("what can't be: each is refused with a code, says what to do, and changes n
     [
       ["forget", live.uuid, "--reason", "x"],
       3,
-      /MR5008 proxy .* is connected.*it counts because it is connected\nhint: Stop it first/,
+      /MR5008 proxy .* is connected \(envoy\).*it counts because it is connected\nhint: Stop it first/,
     ],
     [["forget", absent], 2, /MR5001 forget needs --reason\nhint: Say why .*process is gone.*can fail/],
     [["assume", absent, "--reason", " "], 2, /MR5001 assume needs --reason/],

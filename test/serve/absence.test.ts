@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { waitingLines, waysOut } from "../../src/core/hold-words.ts";
 import { askForNext, holdOf, NEXT, say, signerMoves } from "../support/operator.ts";
-import { startRawProxy } from "../support/raw-proxy.ts";
+import { MESH_NAMES, startRawProxy } from "../support/raw-proxy.ts";
 import { runMeshroot } from "../support/run-meshroot.ts";
 import { FIRST, type ServerFlags, startServer, type TestServer, until } from "../support/server.ts";
 
@@ -117,6 +117,24 @@ test("E13 the hold names the absent proxy, its last contact, the end of its coun
       detail: "may still run a bundle without next",
     },
   ]);
+});
+
+test("E6 a second client of a proxy that has gone: the hold says that it is not the one that is connected, and until when", async (t) => {
+  const server = await startServer(t);
+  const credentials = await server.credential("cart.shop");
+  const [one, two] = [startRawProxy(server, credentials), startRawProxy(server, credentials)];
+  await until("both are served", () => [one, two].every((each) => each.accepted("default") !== undefined));
+  two.leave();
+  await askForNext(server);
+  await until("the first has ACKed the new bundle", () => one.accepted(MESH_NAMES[0] ?? "")?.startsWith("2-"));
+  const hold = await holdOf(server, "WaitingForTrust");
+  assert.deepEqual([hold.waitingFor[0]?.proxy, hold.waitingFor[0]?.connected], [one.uuid, true]);
+  assert.match(
+    waitingLines(hold)[0] ?? "",
+    /; connected; what an ended stream of it left counts until a later answer settles it, not before 2\d{3}-/,
+  );
+  server.shiftClock(5 * 60_000);
+  await signerMoves(server);
 });
 
 test("an agent that has gone while its Envoy stays: the hold says which of the two is absent", async (t) => {

@@ -1,12 +1,13 @@
 /** What a server says by itself: role edits, keys that others may read, and the admin socket's answers to nonsense. */
 
 import assert from "node:assert/strict";
-import { chmod } from "node:fs/promises";
+import { chmod, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { request } from "node:http";
 import { join } from "node:path";
 import { test } from "node:test";
 import { adminSocketPath } from "../../src/serve/admin-api.ts";
-import { askForNext, NEXT } from "../support/operator.ts";
+import { askForNext, NEXT, say } from "../support/operator.ts";
+import { startRawProxy } from "../support/raw-proxy.ts";
 import { FIRST, startServer, until } from "../support/server.ts";
 
 test("every role edit is logged with root, old and new role, whoever made it; what did not change is not", async (t) => {
@@ -41,6 +42,27 @@ test("a CA's key that others may read is warned of at the start, once, with the 
   const [warning, ...more] = warnings();
   assert.deepEqual([warning?.level, warning?.path, warning?.mode, more], ["warn", path, "644", []]);
   assert.match(String(warning?.hint), /^Run `chmod 600 .*osm-ca-bundle\.yaml`/);
+});
+
+test("an operator's word that can't be written down is an error, and not in force", async (t) => {
+  const server = await startServer(t);
+  const cart = startRawProxy(server, await server.credential("cart.shop"));
+  await until("served", () => server.running.status().proxies[0]?.leafExpires !== undefined);
+  cart.leave();
+  await until("gone", () => server.running.status().proxies[0]?.connected === false);
+  const state = join(server.config.dataDir, "state");
+  await rename(state, `${state}.away`);
+  await writeFile(state, "not a folder");
+  for (const action of ["forget", "assume"] as const)
+    await assert.rejects(say(server, action, cart.uuid), ({ code }: { code: string }) => /^MR200[24]$/.test(code));
+  const { forgotten, assumed } = server.running.status().proxies[0] ?? {};
+  assert.deepEqual([forgotten, assumed], [undefined, undefined]);
+  assert.ok(server.log.every(({ component }) => component !== "audit"));
+  await rm(state);
+  await rename(`${state}.away`, state);
+  await say(server, "forget", cart.uuid);
+  const rows = (await readFile(join(state, "ledger.jsonl"), "utf8")).trimEnd().split("\n");
+  assert.equal(JSON.parse(rows.at(-1) ?? "").v.forgotten.reason, "test", "on disk before the answer");
 });
 
 test("the admin socket answers nonsense with MR5002, and what it does not know with 404", async (t) => {
