@@ -1,0 +1,49 @@
+/**
+ * For each E- and C-rule of docs/evidence.md the tests that hold it, by the rule's number in their titles. Exits with 1 when
+ * a rule has none, or when a title cites a rule that does not exist.
+ */
+
+import { readdir, readFile } from "node:fs/promises";
+import { join, relative } from "node:path";
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+const CITED = /\b[EC]\d+\b/g;
+/** A test's title: the first argument, in one piece. */
+const TITLE = /\btest(?:\.\w+)?\(\s*(?:"((?:[^"\\]|\\.)*)"|`((?:[^`\\]|\\.)*)`)/g;
+
+type Cited = { readonly file: string; readonly title: string };
+
+async function rulesOf(document: string): Promise<string[]> {
+  const text = await readFile(join(ROOT, document), "utf8");
+  return [...text.matchAll(/^\| ([EC]\d+) \|/gm)].map((match) => match[1] ?? "");
+}
+
+async function citations(): Promise<Map<string, Cited[]>> {
+  const tests = new Map<string, Cited[]>();
+  const entries = await readdir(join(ROOT, "test"), { recursive: true, withFileTypes: true });
+  for (const entry of entries) {
+    if (!entry.isFile() || !entry.name.endsWith(".test.ts")) continue;
+    const path = join(entry.parentPath, entry.name);
+    const file = relative(ROOT, path);
+    for (const match of (await readFile(path, "utf8")).matchAll(TITLE)) {
+      const title = match[1] ?? match[2] ?? "";
+      for (const rule of new Set(title.match(CITED) ?? []))
+        tests.set(rule, [...(tests.get(rule) ?? []), { file, title }]);
+    }
+  }
+  return tests;
+}
+
+const rules = await rulesOf("docs/evidence.md");
+const tests = await citations();
+for (const rule of rules) {
+  const held = tests.get(rule) ?? [];
+  console.log(`${rule}  ${held.length === 0 ? "NO TEST" : ""}`);
+  for (const { file, title } of held) console.log(`      ${file}: ${title}`);
+}
+const missing = rules.filter((rule) => !tests.has(rule));
+const unknown = [...tests.keys()].filter((rule) => !rules.includes(rule));
+if (missing.length > 0) console.error(`\nwithout a test: ${missing.join(", ")}`);
+if (unknown.length > 0) console.error(`\ncited, and in no table of docs/evidence.md: ${unknown.join(", ")}`);
+console.log(`\n${rules.length} rules, ${rules.length - missing.length} with tests`);
+process.exitCode = missing.length + unknown.length > 0 || rules.length === 0 ? 1 : 0;
