@@ -33,10 +33,15 @@ for (const version of ENVOY_VERSIONS) {
       result.steps.map((step) => step.trusted),
       trusted,
     );
+    // The server's own port and the proxies' connections to it: by step 6 the old root is gone there, too (C5).
+    assert.deepEqual(last?.trustedOnXds, [newRoot]);
+    const name = Object.keys(last?.roles ?? {});
+    for (const names of Object.values(last?.loadedOnXds ?? {})) assert.deepEqual(names, name);
     for (const step of result.steps) {
       assert.equal(step.acked, 3, `step ${step.step}`);
       const shown = listsWholeBundle(version) ? step.trusted.length : 1;
       for (const names of Object.values(step.loaded)) assert.equal(names.length, shown, `step ${step.step}`);
+      assert.equal(Object.keys(step.loadedOnXds).length, 3);
     }
   });
 }

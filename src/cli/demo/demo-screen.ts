@@ -13,7 +13,8 @@ const COLUMNS = [
   ["VALIDATES", 11],
   ["ACKED", 8],
   ["TIME", 8],
-  ["LOADED BY EVERY ENVOY (/certs)", 0],
+  ["LOADED (/certs)", 17],
+  ["ON XDS (/certs)", 0],
 ] as const;
 
 /** People read stderr while `json` keeps stdout for the one object. */
@@ -57,17 +58,10 @@ export function demoScreen(json: boolean) {
       const names = Object.keys(short);
       const role = (name: string | undefined) =>
         name === undefined ? "-" : (step.roles[name] ?? (step.step === 6 ? "(deleted)" : "-"));
-      const loaded = [
-        ...new Set(
-          Object.values(step.loaded).map((list) =>
-            list
-              .map((name) => short[name] ?? name)
-              .toSorted()
-              .reverse()
-              .join(" + "),
-          ),
-        ),
-      ];
+      const shown = (loaded: StoryStep["loaded"]) => {
+        const lists = Object.values(loaded).map((list) => list.map((name) => short[name] ?? name).toSorted());
+        return [...new Set(lists.map((list) => list.toReversed().join(" + ")))].join(" | ");
+      };
       const validates = step.trusted.length === 2 ? "old + new" : step.step < 4 ? "old" : "new";
       const signs = step.step < 4 ? "old" : "new";
       const acked = `${step.acked}/${proxies}`;
@@ -80,7 +74,8 @@ export function demoScreen(json: boolean) {
           validates,
           acked,
           seconds(step.ms),
-          loaded.join(" | "),
+          shown(step.loaded),
+          shown(step.loadedOnXds),
         ]),
       );
     },

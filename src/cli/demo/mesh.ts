@@ -45,12 +45,16 @@ export type MeshProxy = {
   readonly agent: RunningAgent | undefined;
 };
 
+/** `home`: the folder with its bootstrap and its credentials. */
+export type PreparedProxy = Pick<MeshProxy, "uuid" | "variant" | "relay"> & { readonly home: string };
+
 type Plan = { readonly name: string; readonly inboundPort: number; readonly outbound: ReadonlyMap<string, number> };
 
 export class DemoMesh {
   readonly proxies = new Map<string, MeshProxy>();
   readonly #options: MeshOptions;
   readonly #plans = new Map<string, Plan>();
+  readonly #prepared = new Map<string, PreparedProxy>();
   readonly #apps = new Map<string, EchoApp>();
   readonly #relays: Relay[] = [];
 
@@ -75,9 +79,21 @@ export class DemoMesh {
     return names.map((name) => `${namespace}/${name}: [${name}.${namespace}]\n`).join("");
   }
 
-  /** Writes bootstrap and credentials for one service and starts its Envoy. Throws MR6002. */
+  /** Writes bootstrap and credentials for one service, unless that has been done, and starts its Envoy. Throws MR6002. */
   async start(name: string): Promise<MeshProxy> {
-    const { dir, envoy: binary, namespace, xdsPort, connectTimeoutMs, variants, edit } = this.#options;
+    const { home, uuid, variant, relay } = this.#prepared.get(name) ?? (await this.prepare(name));
+    const envoy = await this.#startEnvoy(name, home);
+    const agent = await this.#startAgent(name, home, envoy.adminAddress);
+    const { inboundPort } = this.#plan(name);
+    const admin = envoyAdmin(envoy.adminAddress);
+    const proxy: MeshProxy = { name, uuid, variant, admin, envoy, relay, inboundPort, agent };
+    this.proxies.set(name, proxy);
+    return proxy;
+  }
+
+  /** Writes bootstrap and credentials for one service, and starts nothing of it but its app. */
+  async prepare(name: string): Promise<PreparedProxy> {
+    const { dir, namespace, xdsPort, connectTimeoutMs, variants, edit } = this.#options;
     const plan = this.#plan(name);
     const variant = variants[[...this.#plans.keys()].indexOf(name) % variants.length] ?? "sotw";
     const home = join(dir, name);
@@ -107,18 +123,18 @@ export class DemoMesh {
       connectTimeoutMs,
     });
     for (const [file, text] of Object.entries(edit?.(name, files) ?? files)) await writeFile(join(home, file), text);
-    const envoy = await startEnvoy({
-      binary,
+    const prepared = { home, uuid: credentials.proxy.uuid, variant, relay };
+    this.#prepared.set(name, prepared);
+    return prepared;
+  }
+
+  #startEnvoy(name: string, home: string): Promise<EnvoyProcess> {
+    return startEnvoy({
+      binary: this.#options.envoy,
       bootstrapPath: join(home, "bootstrap.yaml"),
       name,
       logPath: join(home, "envoy.log"),
     });
-    const admin = envoyAdmin(envoy.adminAddress);
-    const { inboundPort } = plan;
-    const agent = await this.#startAgent(name, home, envoy.adminAddress);
-    const proxy: MeshProxy = { name, uuid: credentials.proxy.uuid, variant, admin, envoy, relay, inboundPort, agent };
-    this.proxies.set(name, proxy);
-    return proxy;
   }
 
   async #startAgent(name: string, dir: string, firstAdmin: string): Promise<RunningAgent | undefined> {
@@ -138,13 +154,7 @@ export class DemoMesh {
     const old = this.proxies.get(name);
     if (old === undefined) throw new Error(`${name} was never started`);
     await old.envoy.kill();
-    const home = join(this.#options.dir, name);
-    const envoy = await startEnvoy({
-      binary: this.#options.envoy,
-      bootstrapPath: join(home, "bootstrap.yaml"),
-      name,
-      logPath: join(home, "envoy.log"),
-    });
+    const envoy = await this.#startEnvoy(name, join(this.#options.dir, name));
     const proxy = { ...old, envoy, admin: envoyAdmin(envoy.adminAddress) };
     this.proxies.set(name, proxy);
     return proxy;

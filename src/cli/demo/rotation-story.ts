@@ -4,8 +4,9 @@ import { join } from "node:path";
 import type { MeshStatus } from "../../controller/status.ts";
 import { MeshrootError } from "../../core/errors.ts";
 import { DEFAULT_NAMESPACE, type MeshRoot, type Role } from "../../core/mesh-root.ts";
+import type { LoadedContext } from "../../envoy/admin.ts";
 import { rootFiles } from "../../stores/files/root-files.ts";
-import type { DemoMesh, MeshProxy } from "./mesh.ts";
+import type { DemoMesh } from "./mesh.ts";
 
 export const OLD_ROOT = "osm-mesh-root-certificate";
 export const NEW_ROOT = "osm-mesh-root-certificate-2";
@@ -27,6 +28,10 @@ export type StoryStep = {
    * bundle only, which is the newest.
    */
   readonly loaded: Readonly<Record<string, readonly string[]>>;
+  /** Fingerprints of the roots that xDS connections are validated with, by the server and by the proxies. */
+  readonly trustedOnXds: readonly string[];
+  /** As `loaded`, for the TLS context of each Envoy's connection to us, which its agent keeps. */
+  readonly loadedOnXds: Readonly<Record<string, readonly string[]>>;
 };
 
 /** The one JSON object that `--json` prints. */
@@ -59,39 +64,53 @@ const POLL_MS = 50;
 const STEP_LIMIT_MS = 60_000;
 
 type Edit = (files: Awaited<ReturnType<typeof openRoots>>) => Promise<void>;
+type Step = {
+  readonly edit: Edit;
+  readonly signer: string;
+  readonly trusted: readonly string[];
+  /** Undefined: moves on by itself in this step, nobody waits for it. */
+  readonly onXds?: readonly string[];
+};
+
+const [OLD, BOTH, NEW] = [[OLD_ROOT], [OLD_ROOT, NEW_ROOT], [NEW_ROOT]];
 
 /** Steps of the table: what the operator does, and what must be true when it has spread. */
-const STEPS: readonly { readonly edit: Edit; readonly signer: string; readonly trusted: readonly string[] }[] = [
-  { edit: async () => {}, signer: OLD_ROOT, trusted: [OLD_ROOT] },
-  { edit: (roots) => roots.create(NEW_ROOT, "passive"), signer: OLD_ROOT, trusted: [OLD_ROOT, NEW_ROOT] },
-  { edit: (roots) => roots.setRole(NEW_ROOT, "active"), signer: OLD_ROOT, trusted: [OLD_ROOT, NEW_ROOT] },
-  { edit: (roots) => roots.setRole(OLD_ROOT, "passive"), signer: NEW_ROOT, trusted: [OLD_ROOT, NEW_ROOT] },
-  { edit: (roots) => roots.setRole(OLD_ROOT, "inactive"), signer: NEW_ROOT, trusted: [NEW_ROOT] },
-  { edit: (roots) => roots.remove(OLD_ROOT), signer: NEW_ROOT, trusted: [NEW_ROOT] },
+const STEPS: readonly Step[] = [
+  { edit: async () => {}, signer: OLD_ROOT, trusted: OLD, onXds: OLD },
+  { edit: (roots) => roots.create(NEW_ROOT, "passive"), signer: OLD_ROOT, trusted: BOTH, onXds: BOTH },
+  { edit: (roots) => roots.setRole(NEW_ROOT, "active"), signer: OLD_ROOT, trusted: BOTH, onXds: BOTH },
+  { edit: (roots) => roots.setRole(OLD_ROOT, "passive"), signer: NEW_ROOT, trusted: BOTH, onXds: BOTH },
+  { edit: (roots) => roots.setRole(OLD_ROOT, "inactive"), signer: NEW_ROOT, trusted: NEW },
+  { edit: (roots) => roots.remove(OLD_ROOT), signer: NEW_ROOT, trusted: NEW, onXds: NEW },
 ];
 
 /** Walks all six steps. Throws MR5006 when a step does not spread in time, or when an Envoy did not load what it ACKed. */
 export async function walkRotation(deps: StoryDeps): Promise<StoryStep[]> {
   const roots = await openRoots(deps);
   const told: StoryStep[] = [];
-  for (const [index, { edit, signer, trusted }] of STEPS.entries()) {
+  for (const [index, { edit, signer, trusted, onXds }] of STEPS.entries()) {
     const step = index + 1;
     const startedAt = performance.now();
     await edit(roots);
     const roles = await roots.roles();
-    let loaded: Record<string, string[]> = {};
+    let loaded: Loaded = { mesh: {}, xds: {} };
+    const shows = (found: Readonly<Record<string, readonly string[]>>, wanted: readonly string[]) => {
+      const provable = deps.wholeBundle ? wanted : wanted.slice(-1);
+      return Object.values(found).every((names) => sameSet(names, provable));
+    };
     const reached = async (): Promise<boolean> => {
       const status = deps.status();
       deps.onWait(step, status, startedAt);
       if (status.signer !== signer || !sameSet(status.trusted, trusted) || !rolesSeen(status, roles)) return false;
       if (deps.force !== undefined) return true;
       if (!status.proxies.every((proxy) => proxy.sync === "SYNCED" && sameSet(proxy.signedBy, [signer]))) return false;
+      if (onXds !== undefined && !sameSet(namesOnXds(status), onXds)) return false;
       loaded = await loadedRoots(deps.mesh, status);
-      const provable = deps.wholeBundle ? trusted : trusted.slice(-1);
-      return Object.values(loaded).every((names) => sameSet(names, provable));
+      return shows(loaded.mesh, trusted) && (onXds === undefined || shows(loaded.xds, onXds));
     };
     await waitUntil(reached, `step ${step}`, deps);
     const status = deps.status();
+    if (deps.force !== undefined) loaded = await loadedRoots(deps.mesh, status);
     const fingerprint = (name: string) => status.roots.find((root) => root.name === name)?.fingerprint ?? "?";
     const done: StoryStep = {
       step,
@@ -100,7 +119,9 @@ export async function walkRotation(deps: StoryDeps): Promise<StoryStep[]> {
       trusted: status.trusted.map(fingerprint),
       ms: Math.round(performance.now() - startedAt),
       acked: status.proxies.filter((proxy) => proxy.sync === "SYNCED").length,
-      loaded: deps.force === undefined ? loaded : await loadedRoots(deps.mesh, status),
+      loaded: loaded.mesh,
+      trustedOnXds: namesOnXds(status).map(fingerprint),
+      loadedOnXds: loaded.xds,
     };
     told.push(done);
     deps.onStep(done);
@@ -109,18 +130,33 @@ export async function walkRotation(deps: StoryDeps): Promise<StoryStep[]> {
   return told;
 }
 
-/** What each proxy's mesh contexts hold, from Envoy's own /certs: serials matched to our roots (never config_dump). */
-async function loadedRoots(mesh: DemoMesh, status: MeshStatus): Promise<Record<string, string[]>> {
+function namesOnXds({ roots }: MeshStatus): string[] {
+  return roots.filter(({ componentStatuses }) => componentStatuses.bootstrap !== "unused").map(({ name }) => name);
+}
+
+type Loaded = { readonly mesh: Record<string, string[]>; readonly xds: Record<string, string[]> };
+
+/**
+ * What each proxy's contexts hold, those of the mesh and that of its xDS connection, from Envoy's own /certs: serials
+ * matched to our roots (never config_dump).
+ */
+async function loadedRoots(mesh: DemoMesh, status: MeshStatus): Promise<Loaded> {
   const nameOf = new Map(status.roots.map((root) => [root.serial, root.name]));
-  const one = async (proxy: MeshProxy): Promise<[string, string[]]> => {
-    const contexts = await proxy.admin.certs();
-    const ofMesh = contexts.filter(
-      ({ chain }) => !chain.some(({ uris }) => uris.some((uri) => uri.startsWith("meshroot://"))),
-    );
-    const serials = new Set(ofMesh.flatMap(({ trusted }) => trusted.map(({ serial }) => serial)));
-    return [proxy.name, [...serials].map((serial) => nameOf.get(serial) ?? `unknown ${serial.slice(0, 8)}`).toSorted()];
+  const names = (contexts: readonly LoadedContext[]): string[] => {
+    const serials = new Set(contexts.flatMap(({ trusted }) => trusted.map(({ serial }) => serial)));
+    return [...serials].map((serial) => nameOf.get(serial) ?? `unknown ${serial.slice(0, 8)}`).toSorted();
   };
-  return Object.fromEntries(await Promise.all([...mesh.proxies.values()].map(one)));
+  const isOnXds = ({ chain }: LoadedContext) =>
+    chain.some(({ uris }) => uris.some((uri) => uri.startsWith("meshroot://")));
+  const found = await Promise.all(
+    [...mesh.proxies.values()].map(async ({ name, admin }) => ({ name, contexts: await admin.certs() })),
+  );
+  return {
+    mesh: Object.fromEntries(
+      found.map(({ name, contexts }) => [name, names(contexts.filter((context) => !isOnXds(context)))]),
+    ),
+    xds: Object.fromEntries(found.map(({ name, contexts }) => [name, names(contexts.filter(isOnXds))])),
+  };
 }
 
 /** Role edits as an operator makes them: in the files. */
