@@ -74,6 +74,10 @@ export type ProxyRow = {
   lastContactAt: number;
   /** Start of the present unbroken presence of its Envoy. */
   presentSince: number;
+  /**
+   * It takes its leaf from us: it was sent one, or has asked for one, which is all that a proxy killed in the middle of its
+   * start has done. Without an unexpired one it can't take part in the mesh (E13).
+   */
   hadLeaf: boolean;
   leafFirstSentAt: number | undefined;
   error: ProxyError | undefined;

@@ -18,6 +18,7 @@ import {
   type StreamId,
   slotKey,
 } from "./ledger-state.ts";
+import { isOwnLeafName } from "./secret-names.ts";
 import type { RootId } from "./trust.ts";
 
 /** Refused contents come back after 30 s, doubling to 30 min (E5). */
@@ -131,6 +132,7 @@ function ask(row: ProxyRow, event: LedgerEvent & { type: "asked" }): void {
   }
   stream.names = event.names;
   row.lastContactAt = event.at;
+  if (stream.consumer === "envoy") row.hadLeaf ||= [...event.names].some((name) => isOwnLeafName(name, row.identity));
   for (const [id, other] of row.streams) {
     if (other === stream || other.consumer !== stream.consumer) continue;
     for (const name of event.names) {

@@ -38,3 +38,10 @@ export function resolveSecretName(
   }
   return { kind: "none", forbidden: name.startsWith("service-cert:") || name.startsWith("spiffe://") };
 }
+
+/** Whether `name` is one under which this identity takes its own leaf, in whatever trust domain. */
+export function isOwnLeafName(name: string, { namespace, serviceAccount }: ServiceIdentity): boolean {
+  if (name === OWN_LEAF || name === `service-cert:${namespace}/${serviceAccount}`) return true;
+  const path = /^spiffe:\/\/[^/]+\/(.*)$/.exec(name)?.[1];
+  return path === `${serviceAccount}/${namespace}` || path === `ns/${namespace}/sa/${serviceAccount}`;
+}

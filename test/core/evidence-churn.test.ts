@@ -1,0 +1,40 @@
+/** E13 for proxies that come and go: what a gate need not wait for, and what it must. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { counts } from "../../src/core/ledger-queries.ts";
+import { fromDurable, toDurable } from "../../src/core/ledger-rows.ts";
+import { isOwnLeafName } from "../../src/core/secret-names.ts";
+import { BUNDLE, bundle, Desk, LEAF } from "../support/desk.ts";
+
+test("E13 a proxy killed after its first bundle and before its first leaf counts only while it is there", () => {
+  const desk = new Desk();
+  desk.connect("p", "p-1", BUNDLE, LEAF);
+  desk.send("p", "p-1", bundle("1", "a"));
+  assert.equal(counts(desk.row("p"), desk.now, "until-leaf-expiry"), true);
+  desk.end("p", "p-1");
+  assert.equal(
+    counts(desk.row("p"), desk.now, "until-leaf-expiry"),
+    false,
+    "without a leaf it takes no part in the mesh",
+  );
+  assert.equal(counts(desk.row("p"), desk.now, "wait"), true);
+  const restarted = fromDurable(new Map([["p", toDurable(desk.row("p"))]]), desk.now).proxies.get("p");
+  assert.ok(restarted && !counts(restarted, desk.now, "until-leaf-expiry"), "nor after a restart of the server");
+});
+
+test("E13 a proxy that takes bundles alone may have its leaf from elsewhere, so it counts until it returns", () => {
+  const desk = new Desk();
+  desk.connect("p", "p-1", BUNDLE);
+  desk.send("p", "p-1", bundle("1", "a"));
+  desk.end("p", "p-1");
+  assert.equal(counts(desk.row("p"), desk.now + 1e12, "until-leaf-expiry"), true);
+});
+
+test("a proxy's own leaf is known by each of its names, in any trust domain, and another's by none", () => {
+  const cart = { serviceAccount: "cart", namespace: "shop" };
+  for (const name of ["default", "service-cert:shop/cart", "spiffe://x/cart/shop", "spiffe://x/ns/shop/sa/cart"])
+    assert.ok(isOwnLeafName(name, cart), name);
+  for (const name of ["service-cert:shop/pay", "spiffe://x/shop/cart", "spiffe://x", "ROOTCA", "tls_sds"])
+    assert.ok(!isOwnLeafName(name, cart), name);
+});
