@@ -79,7 +79,7 @@ export function addProxyBootstrap(parent: Command, context: CliContext): void {
     const until = `xDS certificate valid until ${made.notAfter.slice(0, 10)}`;
     context.stderr(
       uuid === undefined
-        ? `Proxy ${made.proxy.uuid} (${name}), ${until}.\nStart it with: envoy --disable-hot-restart -c ${join(out, "bootstrap.yaml")}\n`
+        ? `Proxy ${made.proxy.uuid} (${name}), ${until}.\nStart it, with its agent: meshroot proxy run ${out}\n(Envoy alone: envoy --disable-hot-restart -c ${join(out, "bootstrap.yaml")})\n`
         : `New credentials for proxy ${uuid} (${name}), ${until}. A running Envoy uses them on its next connection.\n` +
             "bootstrap.yaml and the SDS files were left as they are; delete them to have them written anew.\n",
     );

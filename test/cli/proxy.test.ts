@@ -32,7 +32,7 @@ test("bootstrap writes what one Envoy needs, and its credential opens the server
   assert.equal(made.stdout, `${out}\n`);
   assert.match(
     made.stderr,
-    /^Proxy [0-9a-f-]{36} \(cart\.shop\), xDS certificate valid until \d{4}.*\nStart it with: envoy .*bootstrap\.yaml\n$/,
+    /^Proxy [0-9a-f-]{36} \(cart\.shop\), xDS certificate valid until \d{4}.*\nStart it, with its agent: meshroot proxy run .*\n.*bootstrap\.yaml\)\n$/,
   );
   for (const file of ["bootstrap.yaml", "tls_sds.yaml", "validation_context_sds.yaml"])
     assert.ok((await readdir(out)).includes(file), file);
