@@ -45,7 +45,7 @@ export class MeshSecrets {
   #services: Services | undefined;
   #bundles = new Map<string, Bundle>();
   #bundlesOf: TrustInForce | undefined;
-  #needed: { at: number; trust: TrustInForce; roots: RootId[] } | undefined;
+  #needed: { at: number; trust: TrustInForce; signer: RootId; roots: RootId[] } | undefined;
 
   constructor(deps: { controller: RotationController; issuer: LeafIssuer; clock: Clock; log: Log }) {
     this.#controller = deps.controller;
@@ -145,16 +145,21 @@ export class MeshSecrets {
     return bundle === "later" ? "none yet" : bundle.content.version;
   }
 
-  /** Roots that a leaf's new holder has to trust first (E10): the signer's, and what others present. */
+  /**
+   * Roots that a leaf's new holder has to trust first (E10): the signer's, what others present, and the next signer's while
+   * its decision is on its way to the disk. Who comes back in that moment did not count for it.
+   */
   #neededRoots(): RootId[] {
-    const { ledger, trust } = this.#controller;
+    const { decided, ledger, trust } = this.#controller;
     const now = this.#clock.now();
     const cached = this.#needed;
+    const { signer } = decided ?? trust;
     // What is newly presented is always under the signer, so only departures can be missed, which is the safe side.
-    if (cached !== undefined && cached.trust === trust && now < cached.at + 1_000) return cached.roots;
+    if (cached !== undefined && cached.trust === trust && cached.signer === signer && now < cached.at + 1_000)
+      return cached.roots;
     const presented = presentedRoots(ledger, now);
-    const roots = trust.mesh.filter((id) => id === trust.signer || presented.has(id));
-    this.#needed = { at: now, trust, roots };
+    const roots = trust.mesh.filter((id) => id === trust.signer || id === signer || presented.has(id));
+    this.#needed = { at: now, trust, signer, roots };
     return roots;
   }
 

@@ -39,6 +39,7 @@ export class RotationController {
   readonly #recoveringSince: number | undefined;
   readonly #listeners = new Set<(what: "trust" | "plan") => void>();
   #trust: TrustInForce;
+  #decided: TrustInForce | undefined;
   readonly #roots: KnownRoots;
   readonly #unknown: UnknownNames;
   #holds: readonly Hold[] = [];
@@ -95,6 +96,11 @@ export class RotationController {
   /** The trust in force: durable, and so free to be published. */
   get trust(): TrustInForce {
     return this.#trust;
+  }
+
+  /** The trust that is being made durable, and will be in force next: who comes back meanwhile did not count for it. */
+  get decided(): TrustInForce | undefined {
+    return this.#decided;
   }
 
   get holds(): readonly Hold[] {
@@ -223,8 +229,13 @@ export class RotationController {
       return false;
     }
     const { kind, root, forced } = plan.change;
-    await saveTrust(state, plan.trust, this.#roots.specs);
-    this.#trust = plan.trust;
+    this.#decided = plan.trust;
+    try {
+      await saveTrust(state, plan.trust, this.#roots.specs);
+      this.#trust = plan.trust;
+    } finally {
+      this.#decided = undefined;
+    }
     const fields = {
       component: "rotation",
       change: kind,
