@@ -29,11 +29,11 @@ export function outdated(
   if (!trust.xds.includes(connection.root)) return "its root is no longer accepted";
   if (row === undefined) return undefined;
   for (const { kind, acked } of row.slots.values()) {
-    if (kind === "xdsLeaf" && acked && acked.version !== connection.fingerprint && connection.openedAt < acked.at)
+    if (kind === "xdsLeaf" && acked && acked.version !== connection.fingerprint && connection.openedAt <= acked.at)
       return "a newer credential is loaded";
   }
   const { issuedAt } = row;
-  return issuedAt !== undefined && connection.openedAt < issuedAt && now >= issuedAt + HANDED_OUT_MS
+  return issuedAt !== undefined && connection.openedAt <= issuedAt && now >= issuedAt + HANDED_OUT_MS
     ? "a newer credential was handed out"
     : undefined;
 }

@@ -196,9 +196,14 @@ function everyXdsClientTrusts(input: GateInput, root: RootId): Blocked | undefin
     (row) =>
       row.assumed !== undefined || trustsOnXds(row, root)
         ? undefined
-        : `not proven to trust ${name} on its xDS connection: ${hasAgent(row) ? "its agent has not ACKed a bundle that holds it" : "no agent keeps its credentials"}`,
+        : `not proven to trust ${name} on its xDS connection: ${whatIsMissing(row, root)}`,
     (list) => `waiting for the proof that ${list} trust ${name} on their xDS connections`,
   );
+}
+
+function whatIsMissing(row: ProxyRow, root: RootId): string {
+  if ([...row.issued].some((issued) => issued !== root)) return "it was handed a credential that it has not used yet";
+  return hasAgent(row) ? "its agent has not ACKed a bundle that holds it" : "no agent keeps its credentials";
 }
 
 function noXdsClientAuthenticatesWith(input: GateInput, root: RootId): Blocked | undefined {

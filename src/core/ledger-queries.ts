@@ -69,9 +69,11 @@ export function unheard(ledger: Ledger): ProxyRow[] {
 /**
  * C5: is it proven that this proxy's Envoy trusts `root` on its connection to us? Its agent ACKs only what Envoy has loaded
  * (C3); before the first ACK the bundle of the bootstrap runs, of which the ledger knows nothing. Where no agent speaks, a
- * handshake under `root` proves it, because a credential comes in one swap with a bundle that holds its root (C2).
+ * handshake under `root` proves it, because a credential comes in one swap with a bundle that holds its root (C2). For the
+ * same reason one under another root that was handed out and not used yet may replace it all by a bundle without `root`.
  */
 export function trustsOnXds(row: ProxyRow, root: RootId): boolean {
+  if ([...row.issued].some((issued) => issued !== root)) return false;
   if (row.auth.envoy === root) return true;
   const proven = [...row.slots.values()].filter((slot) => slot.kind === "xdsBundle" && slot.acked !== undefined);
   return proven.length > 0 && proven.every((slot) => mayRun(slot).every((content) => holds(content, root)));

@@ -1,0 +1,45 @@
+/** C4 and C5 of evidence.md, found by the histories: credentials that were handed out, and moments that fall together. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { outdated } from "../../src/core/connections.ts";
+import type { Content } from "../../src/core/content.ts";
+import { record } from "../../src/core/ledger.ts";
+import { bundle, Desk, inForce, leaf } from "../support/desk.ts";
+
+const CREDENTIAL = "tls_sds";
+const XDS_BUNDLE = "validation_context_sds";
+
+/** The mesh has moved from a to b, the xDS port has not; p's agent has ACKed a bundle with both roots. */
+function proven(): Desk {
+  const desk = new Desk({ ...inForce("b", "a", "b"), mesh: ["b"], xdsServer: "a" });
+  desk.running("p", leaf("L", "b"), bundle("2", "b"));
+  desk.want(["b"]);
+  desk.join("p", "agent-1", "agent", "a", CREDENTIAL, XDS_BUNDLE);
+  const both: Content = { kind: "xdsBundle", version: "3", roots: ["a", "b"] };
+  desk.ack("p", "agent-1", desk.send("p", "agent-1", both, XDS_BUNDLE), XDS_BUNDLE);
+  return desk;
+}
+
+test("C5: a bootstrap that was handed out and not used yet may bring a bundle without the new root", () => {
+  const desk = proven();
+  record(desk.ledger, { type: "issued", proxy: "p", root: "a", at: desk.now });
+  assert.equal(desk.settle(), "WaitingForCredentials");
+  assert.match(desk.plan().holds[0]?.waitingFor[0]?.detail ?? "", /handed a credential that it has not used yet/);
+  desk.join("p", "p-2", "envoy", "a");
+  assert.equal(desk.settle(), "xdsServer b", "it is used: what its agent proves since counts");
+});
+
+test("C5: a bootstrap under the new root holds nothing back, because its bundle came with it", () => {
+  const desk = proven();
+  record(desk.ledger, { type: "issued", proxy: "p", root: "b", at: desk.now });
+  assert.equal(desk.settle(), "xdsServer b");
+});
+
+test("C4: a connection that was opened in the very millisecond of the ACK ends, too", () => {
+  const desk = proven();
+  const xdsLeaf: Content = { kind: "xdsLeaf", version: "B", root: "b", notAfter: 1e12 };
+  desk.ack("p", "agent-1", desk.send("p", "agent-1", xdsLeaf, CREDENTIAL), CREDENTIAL);
+  const old = { fingerprint: "A", root: "a", openedAt: desk.now, notAfter: 1e12 };
+  assert.match(outdated(old, desk.row("p"), desk.trust, desk.now) ?? "", /newer credential is loaded/);
+});
