@@ -37,7 +37,7 @@ const isGone = (admin: EnvoyAdmin) =>
     () => true,
   );
 
-const bothLoaded = ({ output }: StartedMeshroot) => output.stderr.match(/ACK: Envoy has loaded/g)?.length === 2;
+const bothLoaded = ({ output }: StartedMeshroot) => (output.stderr.match(/ACK: Envoy has loaded/g)?.length ?? 0) >= 2;
 
 /** Seconds that this Envoy has run, which a new one begins anew. */
 async function startedAt(admin: EnvoyAdmin): Promise<number> {
