@@ -24,23 +24,44 @@ export type ExchangeDeps = {
   readonly onAnswer: (response: ReceivedResponse, refusal: string | undefined, set: Held | undefined) => void;
 };
 
+type Write = (request: Parameters<typeof encodeDeltaRequest>[0]) => void;
+
+/** A set that was swapped in and not proven yet, with the responses that brought it: one for each secret at most. */
+type Pending = {
+  readonly responses: readonly ReceivedResponse[];
+  readonly before: Held;
+  readonly next: Held;
+  readonly refusals: number | undefined;
+};
+
 /** Asks for both secrets; `reported`: what is known to be loaded already (E3a, E15). Returns how to end it. */
 export function startExchange(deps: ExchangeDeps, reported: ReadonlyMap<string, string>) {
   const { stream, identity, log } = deps;
   let latest: AbortController | undefined;
   let turn: Promise<void> = Promise.resolve();
   let isOver = false;
+  let pending: Pending | undefined;
 
-  const write = (request: Parameters<typeof encodeDeltaRequest>[0]) => {
+  const write: Write = (request) => {
     if (!isOver) stream.write(encodeDeltaRequest({ typeUrl: SECRET_TYPE_URL, ...request }));
   };
+  const answer = async (bytes: Buffer, signal: AbortSignal): Promise<void> => {
+    if (isOver) return;
+    pending = await take(deps, decodeDeltaResponse(bytes), pending, write);
+    if (pending === undefined || signal.aborted) return;
+    const { responses, before, next, refusals } = pending;
+    const outcome = await deps.loading.until({ before, next, refusals, signal });
+    if (signal.aborted || outcome === "unknown") return;
+    pending = undefined;
+    for (const response of responses) respond(deps, write, response, outcome, next);
+  };
   stream.on("data", (bytes: Buffer) => {
-    // A newer response supersedes the wait for an older one, which then stays unanswered (R22).
+    // A newer response ends the wait for an older one: there is one set, and what is proven of it answers both.
     latest?.abort();
     const abort = new AbortController();
     latest = abort;
     turn = turn
-      .then(() => answer(deps, bytes, abort.signal, write))
+      .then(() => answer(bytes, abort.signal))
       .catch((error: unknown) => {
         const fields = error instanceof MeshrootError ? { code: error.code, hint: error.hint } : { err: error };
         log.error({ component: "agent", ...fields }, `not answered: ${(error as Error).message}`);
@@ -62,38 +83,48 @@ export function startExchange(deps: ExchangeDeps, reported: ReadonlyMap<string, 
   };
 }
 
-async function answer(
-  deps: ExchangeDeps,
-  bytes: Buffer,
-  signal: AbortSignal,
-  write: (request: Parameters<typeof encodeDeltaRequest>[0]) => void,
-): Promise<void> {
-  if (signal.aborted) return;
-  const response = decodeDeltaResponse(bytes);
-  const { outcome, set } = await verdictOn(deps, response, signal);
-  if (signal.aborted || outcome === "unknown") return;
+function respond(
+  { onAnswer }: ExchangeDeps,
+  write: Write,
+  response: ReceivedResponse,
+  outcome: Exclude<Outcome, "unknown">,
+  set: Held | undefined,
+): void {
   const refusal = outcome === "loaded" ? undefined : outcome.refused;
-  deps.onAnswer(response, refusal, refusal === undefined ? set : undefined);
+  onAnswer(response, refusal, refusal === undefined ? set : undefined);
   const errorDetail = refusal === undefined ? {} : { errorDetail: { code: REFUSED, message: refusal } };
   write({ responseNonce: response.nonce, ...errorDetail });
 }
 
-async function verdictOn(
+/**
+ * Swaps in what came, or answers it where there is nothing to wait for. What was swapped in before and not answered stays to be
+ * proven with it: the server sends no secret again that it gave up waiting for.
+ */
+async function take(
   deps: ExchangeDeps,
   response: ReceivedResponse,
-  signal: AbortSignal,
-): Promise<{ readonly outcome: Outcome; readonly set?: Held }> {
+  pending: Pending | undefined,
+  write: Write,
+): Promise<Pending | undefined> {
   const { certDir, identity, loading, log } = deps;
   for (const name of response.removed)
     log.warn({ component: "agent", name }, `the server has no ${name} for this proxy any more; the last one is kept`);
-  if (response.resources.length === 0) return { outcome: "loaded" };
+  if (response.resources.length === 0) {
+    respond(deps, write, response, "loaded", undefined);
+    return pending;
+  }
   const before = await readHeld(certDir);
   const next = withChanges(before, response, identity, deps.now());
-  if (typeof next === "string") return { outcome: { refused: next } };
-  const refusals = await loading.refusals();
+  if (typeof next === "string") {
+    respond(deps, write, response, { refused: next }, undefined);
+    return pending;
+  }
+  const refusals = pending === undefined ? await loading.refusals() : pending.refusals;
   // The same bytes again: Envoy would not look at them, and need not.
   if (!sameBytes(before, next) || !sameVersions(before, next)) await writeHeld(certDir, next);
-  return { outcome: await loading.until({ before, next, refusals, signal }), set: next };
+  const names = new Set(response.resources.map(({ name }) => name));
+  const older = (pending?.responses ?? []).filter(({ resources }) => !resources.every(({ name }) => names.has(name)));
+  return { responses: [...older, response], before: pending?.before ?? before, next, refusals };
 }
 
 function withChanges(before: Held, { resources }: ReceivedResponse, identity: ProxyIdentity, now: number) {

@@ -136,6 +136,34 @@ test("what Envoy does not show is not answered; the log says so once, and a newe
   assert.equal(agent.log.filter(({ message }) => /has not loaded them yet/.test(message)).length, 1);
 });
 
+test("a set that Envoy loads late answers every response that brought a part of it (C3)", async (t) => {
+  const { root, xds, admin, dir, file } = await prepare(t);
+  const agent = await runAgent(t, { dir });
+  const stream = await xds.stream(0);
+  await until("Envoy has been looked at", () => admin.looks > 0);
+  admin.follows = false;
+  const leaf = await xdsLeaf(root);
+  const older = stream.sendLeaf("v2", leaf);
+  await until("the leaf is in place", async () => (await file("tls.crt")) === leaf.certPem);
+  // The server gave up waiting, and goes on with the other secret; it does not send the leaf again.
+  const newer = stream.sendBundle("2-b", `meshroot 0123456789abcdef\n${root.certPem}`);
+  await until("the bundle is in place", async () => (await file("ca.crt")).startsWith("m"));
+  admin.follows = true;
+  assert.equal(await stream.answer(newer), undefined);
+  assert.equal(await stream.answer(older), undefined);
+  assert.deepEqual(agent.state().loaded, { [XDS_LEAF]: "v2", [XDS_BUNDLE]: "2-b" });
+});
+
+test("two responses in one go are both put in place and answered", async (t) => {
+  const { root, xds, dir, file } = await prepare(t);
+  await runAgent(t, { dir });
+  const stream = await xds.stream(0);
+  const leaf = await xdsLeaf(root);
+  const nonces = [stream.sendLeaf("v2", leaf), stream.sendBundle("2-b", `meshroot 0123456789abcdef\n${root.certPem}`)];
+  for (const nonce of nonces) assert.equal(await stream.answer(nonce), undefined);
+  assert.equal(await file("tls.crt"), leaf.certPem);
+});
+
 test("an Envoy that counts a failed reload is believed: NACK, and the last good set is back in bytes that it can't skip", async (t) => {
   const { root, first, xds, admin, dir, file } = await prepare(t);
   const agent = await runAgent(t, { dir });
