@@ -10,7 +10,7 @@ import { type ServerSettings, serveHere } from "../support/e2e-server.ts";
 import { envoyOrSkip } from "../support/envoy.ts";
 
 /** Long enough for a start of all Envoys on a slow machine, short enough to be waited for. */
-const LEAF_MS = 25_000;
+const LEAF_MS = 15_000;
 
 const AWAY = ["frozen", "killed"];
 
