@@ -35,6 +35,9 @@ export type PlanInput = GateInput & {
   readonly override?: string | undefined;
 };
 
+/** A root that is kept until it expires must not take our own certificate with it. */
+const LAST_DAY_MS = 24 * 3_600_000;
+
 export type GateClock = Readonly<Record<string, number>>;
 
 export type Change = {
@@ -100,7 +103,9 @@ export function planRotation(input: PlanInput): Plan {
     }
   }
 
-  if (trust.xdsServer !== trust.signer) {
+  // Not before its root is to leave: a bootstrap of before the rotation holds no other, and is good for as long as that root is.
+  const served = rootOf(trust, trust.xdsServer);
+  if (served.id !== trust.signer && (!wanted.has(served.id) || input.now >= served.notAfter - LAST_DAY_MS)) {
     const root = rootOf(trust, trust.signer);
     if (open("xdsControlPlane", XDS_SERVER_RULES, `serve xDS under ${root.name}`, root.id))
       return take("xdsServer", root, { xdsServer: root.id });

@@ -1,7 +1,7 @@
 /** Complete bootstraps (Envoy v3) for one proxy of the mesh. Pure: text in, text out. */
 
 import { stringify } from "yaml";
-import { isUuid, type ServiceIdentity } from "../core/identity.ts";
+import { identityName, isUuid, type ServiceIdentity } from "../core/identity.ts";
 import {
   apiConfigSource,
   clustersFile,
@@ -166,11 +166,11 @@ function xdsCluster(options: BootstrapOptions): Json {
 }
 
 /**
- * With the proxy's own uuid in front, so that a server whose certificate it does not trust can still name it: the handshake
+ * With the proxy's own name in front, so that a server whose certificate it does not trust can still name it: the handshake
  * ends before it has shown its own. What the server's certificate has to carry is the plain name, in the matcher.
  */
-function sniOf({ nodeId, xds }: BootstrapOptions): string {
-  return isUuid(nodeId) ? `${nodeId}.${xds.serverName}` : xds.serverName;
+function sniOf({ nodeId, identity, xds }: BootstrapOptions): string {
+  return isUuid(nodeId) ? `${nodeId}.${identityName(identity)}.${xds.serverName}` : xds.serverName;
 }
 
 function inboundListener(inbound: Inbound, options: BootstrapOptions): Json {

@@ -6,6 +6,7 @@ import { type Connection, outdated } from "../../src/core/connections.ts";
 import type { Content } from "../../src/core/content.ts";
 import { record } from "../../src/core/ledger.ts";
 import { fromDurable, toDurable } from "../../src/core/ledger-rows.ts";
+import type { TrustedRoot } from "../../src/core/trust.ts";
 import { bundle, Desk, inForce, leaf } from "../support/desk.ts";
 
 const HOUR = 60 * 60_000;
@@ -38,6 +39,17 @@ test("C5: our own certificate moves once the agent has ACKed a bundle that holds
   const sent = desk.send("p", "agent-1", xdsBundle("3", "a", "b"), XDS_BUNDLE);
   assert.equal(desk.settle(), "WaitingForCredentials", "Envoy still runs the bundle of its bootstrap");
   desk.ack("p", "agent-1", sent, XDS_BUNDLE);
+  assert.equal(desk.settle(), "xdsServer b");
+});
+
+test("C5: our own certificate stays under the old root while that is wanted, and until its last day", () => {
+  const desk = rotated();
+  desk.join("p", "p-2", "envoy", "b");
+  desk.want(["b"], ["a", "b"]);
+  desk.trust = { ...desk.trust, mesh: ["a", "b"] };
+  assert.equal(desk.settle(), "nothing to do", "bootstraps of before the rotation hold no other root");
+  const a = desk.trust.roots.a as TrustedRoot;
+  desk.trust = { ...desk.trust, roots: { ...desk.trust.roots, a: { ...a, notAfter: desk.now + 24 * HOUR } } };
   assert.equal(desk.settle(), "xdsServer b");
 });
 

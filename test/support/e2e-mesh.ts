@@ -42,6 +42,8 @@ export type MeshSetup = {
   /** Started at once; default all of `names`. */
   readonly start?: readonly string[];
   readonly settings?: ServerSettings;
+  /** Of each pair of proxies; default 5. */
+  readonly requestsPerSecond?: number;
   /** Of every cluster; default 1000. */
   readonly connectTimeoutMs?: number;
   readonly edit?: MeshOptions["edit"];
@@ -196,7 +198,8 @@ export async function startMesh(t: TestContext, setup: MeshSetup): Promise<E2eMe
         return isNew;
       });
       const onFailure = (failure: TrafficFailure) => void failures.push(failure);
-      const options = { ratePerTarget: REQUESTS_PER_SECOND, timeoutMs: REQUEST_TIMEOUT_MS, onFailure };
+      const ratePerTarget = setup.requestsPerSecond ?? REQUESTS_PER_SECOND;
+      const options = { ratePerTarget, timeoutMs: REQUEST_TIMEOUT_MS, onFailure };
       if (targets.length > 0) loads.push(startTraffic({ targets, ...options }));
     },
     endLoad: async () => {

@@ -259,7 +259,7 @@ test("C5: a client that does not trust our certificate any more is named by its 
   const roots = join(await temporaryDirectory(t), "roots.pem");
   await writeFile(roots, await foreignCa());
   const address = `127.0.0.1:${server.running.xdsPort}`;
-  const sni = ["-servername", `${uuid}.xds.meshroot.internal`];
+  const sni = ["-servername", `${uuid}.cart.shop.xds.meshroot.internal`];
   const client = spawn("openssl", ["s_client", "-connect", address, ...sni, "-CAfile", roots, "-verify_return_error"]);
   await once(client, "exit");
   const line = await server.logged(/does not trust the root of this server's certificate/);

@@ -81,7 +81,7 @@ export class DemoMesh {
 
   /** Writes bootstrap and credentials for one service, unless that has been done, and starts its Envoy. Throws MR6002. */
   async start(name: string): Promise<MeshProxy> {
-    const { home, uuid, variant, relay } = this.#prepared.get(name) ?? (await this.prepare(name));
+    const { home, uuid, variant, relay } = await this.prepared(name);
     const envoy = await this.#startEnvoy(name, home);
     const agent = await this.#startAgent(name, home, envoy.adminAddress);
     const { inboundPort } = this.#plan(name);
@@ -91,8 +91,12 @@ export class DemoMesh {
     return proxy;
   }
 
-  /** Writes bootstrap and credentials for one service, and starts nothing of it but its app. */
-  async prepare(name: string): Promise<PreparedProxy> {
+  /** Writes bootstrap and credentials for one service, unless that has been done, and starts nothing of it but its app. */
+  async prepared(name: string): Promise<PreparedProxy> {
+    return this.#prepared.get(name) ?? (await this.#prepare(name));
+  }
+
+  async #prepare(name: string): Promise<PreparedProxy> {
     const { dir, namespace, xdsPort, connectTimeoutMs, variants, edit } = this.#options;
     const plan = this.#plan(name);
     const variant = variants[[...this.#plans.keys()].indexOf(name) % variants.length] ?? "sotw";
