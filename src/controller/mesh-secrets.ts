@@ -78,7 +78,7 @@ export class MeshSecrets {
         this.#issuer.replace(resolved.kind, proxy, this.#controller.trust.signer);
         return "later";
       }
-      if (resolved.kind === "leaf" && !readyForLeaf(row, this.#neededRoots())) return "later";
+      if (resolved.kind === "leaf" && !readyForLeaf(row, this.#neededRoots(), this.#clock.now())) return "later";
       return this.#sendable(slot, leaf.fingerprint);
     }
     const bundle = this.#bundleFor(resolved.kind, resolved.service);

@@ -8,6 +8,8 @@ export type AbsentPolicy = "until-leaf-expiry" | "wait";
 
 /** How long a proxy may take a leaf from us but no bundle before its trust is called "not ours to prove" (E8). */
 export const UNPROVEN_AFTER_MS = 45_000;
+/** By when a living Envoy has asked again for all its names after a break: longer than its longest back-off (E10). */
+export const RESUBSCRIBED_AFTER_MS = 45_000;
 /** How long two live streams of one slot are taken for a reconnect (evidence.md, preconditions). */
 export const TWO_STREAMS_AFTER_MS = 60_000;
 
@@ -133,13 +135,18 @@ export function matchesByItself(row: ProxyRow): boolean {
 /**
  * E10: may this proxy be given a leaf whose signer and peers are under `needed`? Yes when each bundle that it may run holds
  * those roots, or was answered on a live stream in a content that holds them. This takes in bundles that it has not asked
- * for again yet: the context that runs them would get the leaf, too.
+ * for again yet: the context that runs them would get the leaf, too. One that it has not asked for since longer than any
+ * back-off belongs to a process that is gone: Envoy starts its listeners once its clusters are done, which wait for this
+ * leaf, so the successor asks for the listeners' bundle only after it (V: both waited for ever).
  */
-export function readyForLeaf(row: ProxyRow, needed: readonly RootId[]): boolean {
-  return meshSlots(row, "bundle").every((slot) =>
-    needed.every(
-      (root) => mayRun(slot).every((content) => holds(content, root)) || slot.answered?.roots.includes(root) === true,
-    ),
+export function readyForLeaf(row: ProxyRow, needed: readonly RootId[], now: number): boolean {
+  const asked = now >= row.presentSince + RESUBSCRIBED_AFTER_MS ? askedNames(row, "envoy") : undefined;
+  return meshSlots(row, "bundle").every(
+    (slot) =>
+      asked?.has(slot.name) === false ||
+      needed.every(
+        (root) => mayRun(slot).every((content) => holds(content, root)) || slot.answered?.roots.includes(root) === true,
+      ),
   );
 }
 

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { record } from "../../src/core/ledger.ts";
-import { readyForLeaf } from "../../src/core/ledger-queries.ts";
+import { RESUBSCRIBED_AFTER_MS, readyForLeaf } from "../../src/core/ledger-queries.ts";
 import { fromDurable, toDurable } from "../../src/core/ledger-rows.ts";
 import { wakeAt } from "../../src/core/rotation-plan.ts";
 import { BUNDLE, bundle, Desk, inForce, LEAF, leaf, RECOVERY_MS, SETTLE_MS, trustedRoot } from "../support/desk.ts";
@@ -90,13 +90,17 @@ test("E10 a leaf goes to a proxy whose every bundle holds the signer and what ot
   const desk = new Desk(inForce("b", "a", "b"));
   desk.running("p", leaf("L", "a"), bundle("1", "a"));
   const row = desk.row("p");
-  assert.equal(readyForLeaf(row, ["a", "b"]), false);
+  assert.equal(readyForLeaf(row, ["a", "b"], desk.now), false);
   const seq = desk.send("p", "p-1", bundle("2", "a", "b"));
-  assert.equal(readyForLeaf(row, ["a", "b"]), false);
+  assert.equal(readyForLeaf(row, ["a", "b"], desk.now), false);
   desk.nack("p", "p-1", seq);
-  assert.equal(readyForLeaf(row, ["a", "b"]), true, "refused, but stored: the leaf completes the pair with it");
+  assert.equal(
+    readyForLeaf(row, ["a", "b"], desk.now),
+    true,
+    "refused, but stored: the leaf completes the pair with it",
+  );
   desk.end("p", "p-1");
-  assert.equal(readyForLeaf(row, ["a", "b"]), false, "an answer counts on a live stream only");
+  assert.equal(readyForLeaf(row, ["a", "b"], desk.now), false, "an answer counts on a live stream only");
 });
 
 test("E10 a bundle that the proxy has not asked for again yet counts too: its context would get the leaf", () => {
@@ -106,10 +110,27 @@ test("E10 a bundle that the proxy has not asked for again yet counts too: its co
   desk.end("p", "p-1");
   desk.connect("p", "p-2", BUNDLE, LEAF);
   desk.ack("p", "p-2", desk.send("p", "p-2", bundle("2", "a", "b")));
-  assert.equal(readyForLeaf(desk.row("p"), ["a", "b"]), false);
+  assert.equal(readyForLeaf(desk.row("p"), ["a", "b"], desk.now), false);
   desk.ask("p", "p-2", BUNDLE, LEAF, "other");
   desk.ack("p", "p-2", desk.send("p", "p-2", bundle("2x", "a", "b"), "other"), "other");
-  assert.equal(readyForLeaf(desk.row("p"), ["a", "b"]), true);
+  assert.equal(readyForLeaf(desk.row("p"), ["a", "b"], desk.now), true);
+});
+
+test("E10 a bundle that only a predecessor asked for holds the leaf back until any living Envoy would have asked again", () => {
+  const desk = new Desk(inForce("b", "a", "b"));
+  desk.running("p", leaf("L", "a"), bundle("1", "a"));
+  desk.end("p", "p-1");
+  desk.tick(60 * 60_000);
+  desk.connect("p", "p-2", LEAF);
+  const ready = () => readyForLeaf(desk.row("p"), ["a", "b"], desk.now);
+  desk.tick(RESUBSCRIBED_AFTER_MS - 1);
+  assert.equal(ready(), false);
+  desk.tick(1);
+  assert.equal(ready(), true, "its clusters wait for the leaf, and its listeners, which ask for the bundle, for them");
+  desk.ask("p", "p-2", LEAF, BUNDLE);
+  assert.equal(ready(), false, "once it is asked for, its answer is waited for");
+  desk.ack("p", "p-2", desk.send("p", "p-2", bundle("2", "a", "b")));
+  assert.equal(ready(), true);
 });
 
 test("E11 a gate opens `settle` after its conditions have come true, and begins anew when they break", () => {
