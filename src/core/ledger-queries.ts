@@ -140,10 +140,12 @@ export function matchesByItself(row: ProxyRow): boolean {
  * leaf, so the successor asks for the listeners' bundle only after it (V: both waited for ever).
  */
 export function readyForLeaf(row: ProxyRow, needed: readonly RootId[], now: number): boolean {
-  const asked = now >= row.presentSince + RESUBSCRIBED_AFTER_MS ? askedNames(row, "envoy") : undefined;
+  const asked = askedNames(row, "envoy");
+  const isLeftBehind = ({ name, lastAskedAt }: Slot) =>
+    !asked.has(name) && now >= Math.max(row.presentSince, lastAskedAt) + RESUBSCRIBED_AFTER_MS;
   return meshSlots(row, "bundle").every(
     (slot) =>
-      asked?.has(slot.name) === false ||
+      isLeftBehind(slot) ||
       needed.every(
         (root) => mayRun(slot).every((content) => holds(content, root)) || slot.answered?.roots.includes(root) === true,
       ),

@@ -116,6 +116,17 @@ test("E10 a bundle that the proxy has not asked for again yet counts too: its co
   assert.equal(readyForLeaf(desk.row("p"), ["a", "b"], desk.now), true);
 });
 
+test("E10 a bundle whose own stream broke a moment ago holds the leaf back, however long the proxy has been there", () => {
+  const desk = new Desk(inForce("b", "a", "b"));
+  desk.running("p", leaf("L", "a"), bundle("1", "a"));
+  desk.connect("p", "p-2", LEAF);
+  desk.tick(60 * 60_000);
+  desk.end("p", "p-1");
+  assert.equal(readyForLeaf(desk.row("p"), ["a", "b"], desk.now), false, "it comes again within Envoy's back-off");
+  desk.tick(RESUBSCRIBED_AFTER_MS);
+  assert.equal(readyForLeaf(desk.row("p"), ["a", "b"], desk.now), true);
+});
+
 test("E10 a bundle that only a predecessor asked for holds the leaf back until any living Envoy would have asked again", () => {
   const desk = new Desk(inForce("b", "a", "b"));
   desk.running("p", leaf("L", "a"), bundle("1", "a"));
