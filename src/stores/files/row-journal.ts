@@ -14,7 +14,10 @@ import { errorText, isSystemError } from "./system-error.ts";
 export type Row = { readonly key: string; readonly value: unknown };
 
 export type RowJournal = {
-  load(): Promise<Map<string, unknown>>;
+  /** Makes the file if there is none, so that one that is missing later is known to be lost. */
+  begin(): Promise<void>;
+  /** The live rows. `mustExist`: MR2004 where there is no file. */
+  load(mustExist?: boolean): Promise<Map<string, unknown>>;
   write(rows: readonly Row[]): Promise<void>;
   close(): Promise<void>;
 };
@@ -26,8 +29,9 @@ type Waiting = { readonly rows: readonly Row[]; resolve(): void; reject(error: u
 const COMPACT_LINES = 1000;
 const COMPACT_RATIO = 4;
 const MODE = 0o600;
+const GONE = "it is gone, and the rows that were in it";
 
-/** The journal at `path`, which is created with the first row. Throws MR2004 (unreadable) and MR2002 (can't write). */
+/** The journal at `path`, which is created by `begin` or with the first row. Throws MR2004 (unreadable) and MR2002 (can't write). */
 export function rowJournal(path: string, beforeStep?: BeforeStep): RowJournal {
   let opened: Opened | undefined;
   /** Whether rows were written or read: then a journal that isn't there was lost, and is not begun anew without them. */
@@ -59,8 +63,14 @@ export function rowJournal(path: string, beforeStep?: BeforeStep): RowJournal {
   };
 
   return {
-    async load() {
-      const { rows } = await readJournal(path);
+    async begin() {
+      if (opened !== undefined) return;
+      const { file } = await openJournal(path, begun, beforeStep);
+      await file.close();
+    },
+    async load(mustExist = false) {
+      const { rows, found } = await readJournal(path);
+      if (mustExist && !found) throw unreadable(path, GONE);
       begun = rows.size > 0;
       return rows;
     },
@@ -115,7 +125,7 @@ async function sameFile(path: string, file: FileHandle): Promise<void> {
 /** Opens for appending, without the torn line that a crash may have left. */
 async function openJournal(path: string, begun: boolean, beforeStep?: BeforeStep): Promise<Opened> {
   const { rows, lines, length, found } = await readJournal(path);
-  if (begun && !found) throw unreadable(path, "it is gone, and the rows that were in it");
+  if (begun && !found) throw unreadable(path, GONE);
   beforeStep?.("open", path);
   const file = await open(path, "a", MODE);
   await file.truncate(length);

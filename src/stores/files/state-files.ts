@@ -13,7 +13,7 @@ export type StateFiles = {
   loadTrust(): Promise<unknown>;
   /** Durable when it resolves. Calls are carried out in their order. Throws MR2004 rather than overwrite what it can't read. */
   saveTrust(value: object): Promise<void>;
-  /** The live rows by key. Throws MR2004. */
+  /** The live rows by key. Throws MR2004, also where there is a trust in force and no ledger beside it. */
   loadRows(): Promise<Map<string, unknown>>;
   /** Durable when it resolves; a null value removes the row. Rows of one call, and calls, keep their order. */
   writeRows(rows: readonly Row[]): Promise<void>;
@@ -29,7 +29,9 @@ export function stateFiles(directory: string, beforeStep?: BeforeStep): StateFil
   const save = async (value: object): Promise<void> => {
     const previous = await readJson(path);
     const options = { mode: 0o600, beforeStep };
-    if (previous !== undefined) await writeAtomically(`${path}.bak`, previous.text, options);
+    // Before the first trust, so that no trust stands without a ledger.
+    if (previous === undefined) await journal.begin();
+    else await writeAtomically(`${path}.bak`, previous.text, options);
     await writeAtomically(path, `${JSON.stringify(value)}\n`, options);
   };
 
@@ -41,7 +43,7 @@ export function stateFiles(directory: string, beforeStep?: BeforeStep): StateFil
       last = mine.catch(() => undefined);
       return mine;
     },
-    loadRows: journal.load,
+    loadRows: async () => journal.load((await readJson(path)) !== undefined),
     writeRows: journal.write,
     async close() {
       await last;

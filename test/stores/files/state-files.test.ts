@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { WriteStep } from "../../../src/stores/files/atomic-write.ts";
@@ -56,4 +56,17 @@ test("rows go through to the journal", async (t) => {
   await state.writeRows([{ key: "p1", value: { mayRun: ["a"] } }]);
   await state.close();
   assert.deepEqual(await stateFiles(directory).loadRows(), new Map([["p1", { mayRun: ["a"] }]]));
+});
+
+test("a ledger that was lost beside its trust is MR2004, not an empty one (E7)", async (t) => {
+  const directory = await temporaryDirectory(t);
+  const first = stateFiles(directory);
+  assert.deepEqual(await first.loadRows(), new Map(), "before there is a trust, there need be no ledger");
+  await first.saveTrust({ generation: 1 });
+  assert.deepEqual(await first.loadRows(), new Map(), "no proxy was ever here");
+  await first.close();
+  await rm(join(directory, "ledger.jsonl"));
+  const next = stateFiles(directory);
+  await assert.rejects(next.loadRows(), { code: "MR2004" });
+  await next.close();
 });
