@@ -180,7 +180,8 @@ function proxyStatus(deps: StatusDeps, trust: TrustInForce, row: ProxyRow): Prox
     lastContact: new Date(row.lastContactAt).toISOString(),
     leafExpires: expires === undefined ? undefined : new Date(expires).toISOString(),
     counts: counts(row, now, deps.absentPolicy),
-    countsUntil: until === undefined ? undefined : new Date(until).toISOString(),
+    // 0: it has no leaf, so it counts no more since it is away.
+    countsUntil: until ? new Date(until).toISOString() : undefined,
     error: error && `answering ${error.answering}: ${error.message}`,
     unknownNames: undeliverable(row, (name) => deps.wanted(uuid, name) !== undefined),
     assumed: wordOf(row.assumed),

@@ -24,6 +24,7 @@ function presence({ connected, absentSide, leftByEnded, lastContactAt, countsUnt
     const when = leftByEnded.at === undefined ? "" : `, not before ${at(leftByEnded.at)}`;
     return `${here}; what an ended stream of it left counts until a later answer settles it${when}`;
   }
+  if (countsUntil !== undefined && countsUntil <= lastContactAt) return `absent, ${last}, has no leaf that is valid`;
   return countsUntil === undefined
     ? `absent, ${last}, counts until it returns or is forgotten`
     : `absent, ${last}, counts until ${at(countsUntil)} or until it is forgotten`;

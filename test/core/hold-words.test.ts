@@ -34,6 +34,7 @@ test("absent proxies come first, with the end of their counting or without one",
     "here.shop (11111111-0000-0000-0000-000000000000): says why; connected",
   ]);
   assert.equal(absentLines(hold("WaitingForTrust", [HERE, until])).length, 1);
+  assert.match(waitingLines(hold("Recovering", [{ ...GONE, countsUntil: 0 }]))[0] ?? "", /has no leaf that is valid$/);
 });
 
 test("every reason that waits for proxies names what ends it, for connected and for absent ones", () => {
