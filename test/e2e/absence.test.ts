@@ -4,10 +4,13 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import type { Clock } from "../../src/controller/ports.ts";
+import { RESUBSCRIBED_AFTER_MS } from "../../src/core/ledger-queries.ts";
 import { ENVOY_VERSIONS, type EnvoyBinary } from "../../src/envoy/binary.ts";
 import { A, B, type E2eMesh, proxyOf, startMesh } from "../support/e2e-mesh.ts";
 import { type ServerSettings, serveHere } from "../support/e2e-server.ts";
 import { envoyOrSkip } from "../support/envoy.ts";
+import { shiftedClock } from "../support/shifted-clock.ts";
 
 /** Long enough for a start of all Envoys on a slow machine, short enough to be waited for. */
 const LEAF_MS = 15_000;
@@ -81,28 +84,36 @@ for (const version of ENVOY_VERSIONS) {
   test(`away until its leaf has expired: the rotation passes it by, and it is taken in again, on Envoy ${version}`, async (t) => {
     const envoy = await envoyOrSkip(t, version);
     if (envoy === undefined) return;
-    const it = await startWithShortLeaves(t, envoy, ["frozen"], {});
+    const clock = shiftedClock();
+    const it = await startWithShortLeaves(t, envoy, {}, clock);
     const frozen = proxyOf(it.mesh, "frozen");
     await debugLog(frozen.admin.address);
     // As a suspended machine: it wakes up with an expired leaf, the old bundle, and a credential of the old root.
     frozen.envoy.pause();
     frozen.relay.cut();
+    await proxyOf(it.mesh, "killed").envoy.kill();
     await toStep4(it);
-    await it.until("the signer waits for it, and says until when", ({ holds }) => {
+    await it.until("the signer waits for both, and says until when", ({ holds }) => {
       const waitingFor = holds.find(({ gate }) => gate === "signer")?.waitingFor ?? [];
-      return waitingFor.length === 1 && waitingFor.every(({ connected, countsUntil }) => !connected && countsUntil);
+      return waitingFor.length === 2 && waitingFor.every(({ connected, countsUntil }) => !connected && countsUntil);
     });
-    await it.until("the signer has moved without it", ({ signer }) => signer === B);
+    await it.until("the signer has moved without them", ({ signer }) => signer === B);
     await it.roots.setRole(A, "inactive");
-    await it.until("the old root has left without it", ({ trusted }) => trusted.join() === B);
+    await it.until("the old root has left without them", ({ trusted }) => trusted.join() === B);
     const { proxies } = await it.status();
-    assert.deepEqual(
-      proxies.filter(({ counts }) => !counts).map(({ proxy }) => proxy),
-      [frozen.uuid],
-    );
+    assert.deepEqual(proxies.flatMap(({ counts, identity }) => (counts ? [] : [identity])).sort(), [
+      "frozen.shop",
+      "killed.shop",
+    ]);
 
     const logBefore = (await envoyLog(it, "frozen")).length;
     frozen.envoy.resume();
+    await it.mesh.restart("killed");
+    await it.until("one is taken in, the other is back", ({ proxies: all }) =>
+      all.every(({ proxy, connected, signedBy }) => connected && (signedBy.join() === B || proxy !== frozen.uuid)),
+    );
+    // The new process asks for its listener's bundle after it has its leaf; only time tells that the old process is gone.
+    clock.advance(RESUBSCRIBED_AFTER_MS);
     await it.untilReady();
     await it.untilLoaded([B], B);
     const accepted = acceptedKinds((await envoyLog(it, "frozen")).slice(logBefore));
@@ -119,7 +130,7 @@ for (const version of ENVOY_VERSIONS) {
 test("away until its leaf has expired, with the policy wait: the gate holds until it is back", async (t) => {
   const envoy = await envoyOrSkip(t);
   if (envoy === undefined) return;
-  const it = await startWithShortLeaves(t, envoy, AWAY, { absentPolicy: "wait" });
+  const it = await startWithShortLeaves(t, envoy, { absentPolicy: "wait" });
   for (const name of AWAY) await proxyOf(it.mesh, name).envoy.kill();
   await toStep4(it);
   await it.until("their leaves have expired", ({ proxies }) =>
@@ -144,23 +155,23 @@ test("away until its leaf has expired, with the policy wait: the gate holds unti
   t.diagnostic(`${requests} requests, 0 failed`);
 });
 
-/** `pay` and `stock` with load between them, `away` without. */
+/** `pay` and `stock` with load between them, `frozen` and `killed` without. */
 async function startWithShortLeaves(
   t: TestContext,
   envoy: EnvoyBinary,
-  away: readonly string[],
   settings: ServerSettings,
+  clock: Clock = shiftedClock(),
 ): Promise<E2eMesh> {
   const it = await startMesh(t, {
     envoy,
-    names: ["pay", "stock", ...away],
+    names: ["pay", "stock", ...AWAY],
     variants: ["delta-ads", "delta", "sotw", "ads"],
     start: ["pay", "stock"],
     settings,
-    serve: (dataDir, wanted) => serveHere(dataDir, wanted, { config: { leafValidityMs: LEAF_MS } }),
+    serve: (dataDir, wanted) => serveHere(dataDir, wanted, { config: { leafValidityMs: LEAF_MS }, clock }),
   });
   it.startLoad();
-  for (const name of away) await it.mesh.start(name);
+  for (const name of AWAY) await it.mesh.start(name);
   await it.untilReady();
   return it;
 }
