@@ -173,7 +173,13 @@ function everyProxyTrusts(input: GateInput, root: RootId): Blocked | undefined {
   return waitFor(
     input,
     "WaitingForTrust",
-    (row) => (trusts(row, root) ? undefined : `may still run a bundle without ${name}`),
+    (row) => {
+      if (!trusts(row, root)) return `may still run a bundle without ${name}`;
+      // Where it is about to ask for its first bundle, that will hold every root. If it never does, it fails connections from
+      // the first moment on, not from when the rule above calls it by its name.
+      const isLeafOnly = row.assumed === undefined && leafOnlySince(row) !== undefined;
+      return isLeafOnly ? "has a leaf and has not taken a trust bundle yet" : undefined;
+    },
     (list) => `waiting for the ACK of ${name} in the trust bundle from ${list}`,
   );
 }

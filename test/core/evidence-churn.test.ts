@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { counts } from "../../src/core/ledger-queries.ts";
 import { fromDurable, toDurable } from "../../src/core/ledger-rows.ts";
 import { isOwnLeafName } from "../../src/core/secret-names.ts";
-import { BUNDLE, bundle, Desk, LEAF } from "../support/desk.ts";
+import { BUNDLE, bundle, Desk, inForce, LEAF, leaf } from "../support/desk.ts";
 
 test("E13 a proxy killed after its first bundle and before its first leaf counts only while it is there", () => {
   const desk = new Desk();
@@ -37,4 +37,15 @@ test("a proxy's own leaf is known by each of its names, in any trust domain, and
     assert.ok(isOwnLeafName(name, cart), name);
   for (const name of ["service-cert:shop/pay", "spiffe://x/shop/cart", "spiffe://x", "ROOTCA", "tls_sds"])
     assert.ok(!isOwnLeafName(name, cart), name);
+});
+
+test("E8 a proxy with a leaf and no bundle yet holds the signer from its first leaf on, and no longer than its bundle takes", () => {
+  const desk = new Desk(inForce("a", "a", "b"));
+  desk.want(["b"], ["a", "b"]);
+  desk.connect("p", "p-1", LEAF);
+  desk.ack("p", "p-1", desk.send("p", "p-1", leaf("L", "a")), LEAF);
+  assert.equal(desk.settle(), "WaitingForTrust", "its roots may come from elsewhere");
+  desk.ask("p", "p-1", LEAF, BUNDLE);
+  desk.ack("p", "p-1", desk.send("p", "p-1", bundle("2", "a", "b")));
+  assert.equal(desk.settle(), "signer b");
 });
