@@ -14,6 +14,8 @@ export type Connection = {
 
 /** Files that were handed out are in place and loaded by then; ending a connection too early costs a reconnect, no more. */
 const HANDED_OUT_MS = 5_000;
+/** Envoy's default connect_timeout: what opens so soon after the ACK may have begun before it, with the old credential (E11). */
+const HANDSHAKE_MS = 5_000;
 
 /**
  * Why this connection of `row` has to end now; undefined: it may stay. Each reason holds for connections of before some
@@ -28,11 +30,13 @@ export function outdated(
   if (now >= connection.notAfter) return "its certificate has expired";
   if (!trust.xds.includes(connection.root)) return "its root is no longer accepted";
   if (row === undefined) return undefined;
-  for (const { kind, acked } of row.slots.values()) {
-    if (kind === "xdsLeaf" && acked && acked.version !== connection.fingerprint && connection.openedAt <= acked.at)
-      return "a newer credential is loaded";
-  }
   const { issuedAt } = row;
+  for (const { kind, acked } of row.slots.values()) {
+    if (kind !== "xdsLeaf" || acked === undefined || acked.version === connection.fingerprint) continue;
+    // What was handed out since may have taken its place, and is no old credential.
+    const isReplaced = issuedAt !== undefined && issuedAt >= acked.at;
+    if (connection.openedAt <= acked.at + (isReplaced ? 0 : HANDSHAKE_MS)) return "a newer credential is loaded";
+  }
   return issuedAt !== undefined && connection.openedAt <= issuedAt && now >= issuedAt + HANDED_OUT_MS
     ? "a newer credential was handed out"
     : undefined;

@@ -36,10 +36,18 @@ test("C5: a bootstrap under the new root holds nothing back, because its bundle 
   assert.equal(desk.settle(), "xdsServer b");
 });
 
-test("C4: a connection that was opened in the very millisecond of the ACK ends, too", () => {
+test("C4: a connection that was opened around the ACK may have begun before it, and ends; a later one is left alone", () => {
   const desk = proven();
   const xdsLeaf: Content = { kind: "xdsLeaf", version: "B", root: "b", notAfter: 1e12 };
   desk.ack("p", "agent-1", desk.send("p", "agent-1", xdsLeaf, CREDENTIAL), CREDENTIAL);
-  const old = { fingerprint: "A", root: "a", openedAt: desk.now, notAfter: 1e12 };
-  assert.match(outdated(old, desk.row("p"), desk.trust, desk.now) ?? "", /newer credential is loaded/);
+  const opened = (afterMs: number) =>
+    outdated(
+      { fingerprint: "A", root: "a", openedAt: desk.now + afterMs, notAfter: 1e12 },
+      desk.row("p"),
+      desk.trust,
+      desk.now + 10_000,
+    );
+  assert.match(opened(0) ?? "", /newer credential is loaded/);
+  assert.match(opened(4_000) ?? "", /newer credential is loaded/);
+  assert.equal(opened(6_000), undefined);
 });

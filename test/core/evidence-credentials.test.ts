@@ -145,7 +145,7 @@ test("C4: a connection ends when its proxy has loaded a newer credential, and th
   desk.ack("p", "agent-1", sent, CREDENTIAL);
   assert.match(verdict(old) ?? "", /newer credential is loaded/);
   assert.equal(verdict({ ...old, fingerprint: "B" }), undefined);
-  desk.tick(1_000);
+  desk.tick(6_000);
   assert.equal(
     verdict({ ...old, openedAt: desk.now }),
     undefined,
