@@ -6,6 +6,7 @@
 import { syncState } from "../../src/core/ledger-queries.ts";
 import type { MeshRoot, Role } from "../../src/core/mesh-root.ts";
 import type { MeshProxy } from "./model/proxy.ts";
+import { hangUpAll, reap } from "./model/wires.ts";
 import { World } from "./model/world.ts";
 import { root } from "./roots.ts";
 
@@ -82,10 +83,12 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     disconnect(world, name);
     find(world, name).alive = false;
     find(world, name).envoy.restart();
+    find(world, name).folder.stop();
   },
   revive: (world, [name]) => {
     find(world, name).online = true;
     find(world, name).alive = true;
+    find(world, name).folder.start();
   },
   forget: (world, [name, ...reason]) => operator(world, "forget", name, reason),
   assume: (world, [name, ...reason]) => operator(world, "assume", name, reason),
@@ -148,10 +151,8 @@ function slow(world: World, name: string | undefined, how: "answers" | "no"): vo
 function disconnect(world: World, name: string | undefined): void {
   const proxy = find(world, name);
   proxy.online = false;
-  for (const link of world.links.filter((one) => one.proxy === proxy.index)) {
-    world.leave(link, false);
-    world.reap(link);
-  }
+  hangUpAll(world, proxy, false);
+  for (const link of world.links.filter((one) => one.proxy === proxy.index)) reap(world, link);
 }
 
 function operator(

@@ -20,9 +20,10 @@ export type Memory = {
   handshakes: number;
   /** The contexts and the time that traffic was checked for last. */
   traffic: string;
-  /** Proxies that counted when nothing was on its way to the disk; and when a root left the xDS port. */
+  /** Proxies that counted when nothing was on its way to the disk. */
   counting: ReadonlySet<string>;
-  countingAtDrop: ReadonlySet<string>;
+  /** The same, when a root of clients left the xDS port last, and when the server's certificate moved last. */
+  readonly countingAt: { client: ReadonlySet<string>; server: ReadonlySet<string> };
 };
 
 export function newMemory(): Memory {
@@ -32,7 +33,7 @@ export function newMemory(): Memory {
     handshakes: 0,
     traffic: "",
     counting: new Set(),
-    countingAtDrop: new Set(),
+    countingAt: { client: new Set(), server: new Set() },
   };
 }
 
@@ -74,7 +75,8 @@ function checkTrust(world: World, trust: TrustInForce, complain: Complain): void
     complain("generation rises", `${before.generation} to ${trust.generation}`);
   if (world.state.generation < trust.generation) complain("persist, then publish", `${trust.generation}`);
   if (before === undefined || server === undefined || before.generation === trust.generation) return;
-  if (before.xds.some((id) => !trust.xds.includes(id))) memory.countingAtDrop = memory.counting;
+  if (before.xds.some((id) => !trust.xds.includes(id))) memory.countingAt.client = memory.counting;
+  if (before.xdsServer !== trust.xdsServer) memory.countingAt.server = memory.counting;
   const roleOf = (id: string) => world.roots.find((root) => root.name === before.roots[id]?.name)?.role;
   if (world.rolesSeen && before.signer !== trust.signer && roleOf(before.signer) === "active")
     complain("the incumbent keeps signing", `${before.signer} to ${trust.signer}`);
@@ -179,13 +181,14 @@ export function noteCounting(world: World): void {
 }
 
 /**
- * C5: nobody who counts is turned away at the xDS port. One who comes back between a decision and its publication did
- * not count when it was taken, and is as late as one who comes back after it.
+ * C5: nobody who counts is turned away at the xDS port, nor turns away. One who comes back between a decision and its
+ * publication did not count when it was taken, and is as late as one who comes back after it.
  */
-export function checkRefused(world: World, proxy: MeshProxy): void {
+export function checkRefused(world: World, proxy: MeshProxy, why: "client" | "server"): void {
   const { uuid } = proxy.identity;
   const row = world.server?.controller.ledger.proxies.get(uuid);
-  if (row === undefined || !world.memory.countingAtDrop.has(uuid)) return;
+  if (TRAFFIC_ONLY || row === undefined || !world.memory.countingAt[why].has(uuid)) return;
+  const what = { client: "is refused", server: "does not trust the server" }[why];
   if (counts(row, world.now, SETTINGS.absentPolicy))
-    throw new Breach(`a proxy that counts is refused (C5): ${proxy.index}`);
+    throw new Breach(`xDS port (C5): a proxy that counts ${what}: ${proxy.index}`);
 }

@@ -137,7 +137,8 @@ export function rootText(fingerprint: string): string {
   return `ROOT ${fingerprint}\n`;
 }
 
-function contentOf(secret: DecodedSecret, version: string): Loaded {
+/** What a secret means to whoever loads it. */
+export function contentOf(secret: DecodedSecret, version: string): Loaded {
   if (secret.kind === "tlsCertificate") {
     const [, root = "", san = "", notAfter = ""] = /^LEAF (\S+) (\S+) (\d+) /m.exec(secret.chainPem) ?? [];
     return { kind: "leaf", version, root, san, notAfter: Number(notAfter) };

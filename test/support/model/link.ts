@@ -3,6 +3,7 @@
 import { EventEmitter } from "node:events";
 import type { ServerDuplexStream } from "@grpc/grpc-js";
 import {
+  AGENT_NAME,
   decodeDeltaResponse,
   decodeSotwResponse,
   encodeDeltaRequest,
@@ -11,6 +12,7 @@ import {
 } from "../../../src/xds/client-wire.ts";
 import { decodeSecret, SECRET_TYPE_URL } from "../../../src/xds/secret-codec.ts";
 import type { XdsStream } from "../../../src/xds/stream.ts";
+import type { Connection } from "./credentials.ts";
 
 export type Variant = "sotw" | "delta";
 type Message = Buffer | "fin";
@@ -38,7 +40,7 @@ class Call extends EventEmitter {
 export class Link {
   readonly variant: Variant;
   readonly ads: boolean;
-  readonly proxy: number;
+  readonly connection: Connection;
   readonly call = new Call();
   readonly toServer: Request[] = [];
   stream: XdsStream<unknown> | undefined;
@@ -53,14 +55,18 @@ export class Link {
   /** SotW: the version that the client's mux has accepted last. */
   #version: string;
 
-  constructor(proxy: number, variant: Variant, ads: boolean, version: string) {
-    this.proxy = proxy;
+  constructor(connection: Connection, variant: Variant, ads: boolean, version: string) {
+    this.connection = connection;
     this.variant = variant;
     this.ads = ads;
     this.#version = version;
     this.call.on("error", () => {
       this.call.end();
     });
+  }
+
+  get proxy(): number {
+    return this.connection.proxy;
   }
 
   /** Its messages to the server move; the first one moves in any case. */
@@ -81,7 +87,8 @@ export class Link {
     const first = !this.#begun;
     this.#begun = true;
     this.names = [...this.names, ...names];
-    const node = first ? { node: { id: "claimed", userAgentName: "envoy" } } : {};
+    const userAgentName = this.connection.consumer === "agent" ? AGENT_NAME : "envoy";
+    const node = first ? { node: { id: "claimed", userAgentName } } : {};
     const has = this.variant === "sotw" ? this.#version : [...initialVersions.values()].join(",");
     this.#send(
       () => `asks for ${names.join(",")}${first && has !== "" ? `, has ${has}` : ""}`,

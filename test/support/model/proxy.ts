@@ -1,6 +1,9 @@
 /** A proxy of the model: an Envoy, how it speaks to us, and the state of its surroundings. */
 
 import type { ProxyIdentity } from "../../../src/core/identity.ts";
+import type { Consumer } from "../../../src/core/ledger-state.ts";
+import { CredentialFolder, SimulatedAgent } from "./agent.ts";
+import type { Connection, Held } from "./credentials.ts";
 import { type ContextShape, type Loaded, SimulatedEnvoy } from "./envoy.ts";
 import type { Link, Variant } from "./link.ts";
 import { SERVICE } from "./server.ts";
@@ -26,16 +29,29 @@ export type MeshProxy = {
   outbound: boolean;
   /** What each name was when its meaning was last looked at (E1). */
   readonly named: Map<string, Loaded>;
-  /** Root of its xDS credential. */
-  credential: string;
+  readonly folder: CredentialFolder;
+  /** Undefined: an operator writes it new bootstraps. */
+  readonly agent: SimulatedAgent | undefined;
+  /** One open connection per consumer. */
+  readonly connections: Map<Consumer, Connection>;
+  /** When a consumer that was refused, or sent away again and again, tries again. */
+  readonly retryAt: Map<Consumer, number>;
+  /** Connections in a row that did not live for a second. */
+  readonly shortLived: Map<Consumer, number>;
+  /** Credentials that an operator was given for it, on their way into its folder. */
+  readonly onTheWay: Held[];
+  /** A bootstrap takes its time to get there. */
+  slowPost: boolean;
 };
 
 export const MAX_PROXIES = 5;
 const LEAF = "default";
+const AGENTS = ["none", "beside", "beside", "supervises"] as const;
 export const OUTBOUND = `root-cert-for-mtls-outbound:${SERVICE}`;
 
 /**
- * `style`, bit by bit: delta, aggregated, two contexts; then which name it asks for first. From 224 on its answers are slow.
+ * `style`, bit by bit: delta, aggregated, two contexts; then which name it asks for first, and what agent it has. From 224 on
+ * its answers are slow.
  * `varied`: the SAN forms of roots differ, so that it takes the bundles that fit that. `leafOnly`: it has its roots from
  * elsewhere, and no context here.
  */
@@ -45,9 +61,11 @@ export function newProxy(options: {
   readonly serviceAccount: string;
   readonly varied: boolean;
   readonly leafOnly: boolean;
-  readonly credential: string;
+  readonly held: Held;
 }): MeshProxy {
-  const { index, style, serviceAccount, varied, leafOnly, credential } = options;
+  const { index, style, serviceAccount, varied, leafOnly, held } = options;
+  const folder = new CredentialFolder(held);
+  const agent = AGENTS[Math.floor(style / 16) % AGENTS.length];
   const inbound = varied ? "root-cert-for-mtls-inbound" : "ROOTCA";
   const both = varied || Math.floor(style / 4) % 2 === 1;
   const shapes: Record<string, ContextShape> = { inbound: { leaf: LEAF, bundle: inbound } };
@@ -74,6 +92,12 @@ export function newProxy(options: {
     lag: style >= 224 ? "answers" : "no",
     outbound: true,
     named: new Map(),
-    credential,
+    folder,
+    agent: agent === undefined || agent === "none" ? undefined : new SimulatedAgent(folder, agent === "supervises"),
+    connections: new Map(),
+    retryAt: new Map(),
+    shortLived: new Map(),
+    onTheWay: [],
+    slowPost: false,
   };
 }

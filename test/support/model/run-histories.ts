@@ -18,17 +18,22 @@ const seed = Number(process.argv[3]);
 /** A saboteur wants to know only whether something breaks. */
 const shrink = process.argv[4] !== "no-shrink";
 
+/** A short story soon is worth more than the shortest one later. */
+const SHRINK_MS = 60_000;
+
 let handshakes = 0;
-const details = await fc.check(
-  fc.asyncProperty(histories, async (history) => {
-    handshakes += (await runHistory(history)).memory.handshakes;
-  }),
-  { numRuns: count, seed, endOnFailure: !shrink },
-);
+const property = fc.asyncProperty(histories, async (history) => {
+  handshakes += (await runHistory(history)).memory.handshakes;
+});
+let details = await fc.check(property, { numRuns: count, seed, endOnFailure: true });
+const checked = { histories: details.numRuns, handshakes };
+if (shrink && details.failed && details.counterexamplePath !== null) {
+  const path = details.counterexamplePath;
+  details = await fc.check(property, { numRuns: count, seed, path, interruptAfterTimeLimit: SHRINK_MS });
+}
 const { counterexample, errorInstance } = details;
 const outcome: Outcome = {
-  histories: details.numRuns,
-  handshakes,
+  ...checked,
   ...(details.failed
     ? {
         breach: errorInstance instanceof Error ? (errorInstance.stack ?? errorInstance.message) : String(errorInstance),

@@ -5,18 +5,21 @@ import { LeafIssuer } from "../../../src/controller/leaf-issuer.ts";
 import { MeshSecrets } from "../../../src/controller/mesh-secrets.ts";
 import type { CertificateProvider, Clock, Log, StateStore } from "../../../src/controller/ports.ts";
 import { RotationController } from "../../../src/controller/rotation-controller.ts";
+import { outdated } from "../../../src/core/connections.ts";
 import { MeshrootError } from "../../../src/core/errors.ts";
 import { type ProxyIdentity, principalOf, type ServiceIdentity } from "../../../src/core/identity.ts";
 import type { ProviderSpec, RootListing } from "../../../src/core/mesh-root.ts";
-import { rootOf } from "../../../src/core/trust.ts";
+import { type RootId, rootOf } from "../../../src/core/trust.ts";
 import type { ClientIdentity } from "../../../src/xds/client-identity.ts";
 import { SecretSource } from "../../../src/xds/secret-source.ts";
 import { XdsStream } from "../../../src/xds/stream.ts";
+import type { Connection } from "./credentials.ts";
 import { leafText, rootText } from "./envoy.ts";
 import type { Link } from "./link.ts";
 
 /** Short, so that a history can live through renewals and expiries. */
 export const LEAF_MS = 60 * 60_000;
+export const XDS_LEAF_MS = 12 * LEAF_MS;
 export const SETTINGS = {
   settleMs: 5_000,
   recoveryMs: 45_000,
@@ -35,6 +38,9 @@ export type Surroundings = {
   /** Certificate authorities outlive the server: how often each was destroyed. */
   readonly destroyed: Map<string, number>;
   readonly serial: () => number;
+  /** A handshake takes its time. */
+  readonly handshake: () => void;
+  readonly uuidOf: (proxy: number) => string;
   /** Resolves when the CA has signed; throws MR3004 where it refuses. */
   readonly signing: () => Promise<void>;
 };
@@ -50,11 +56,14 @@ export class Server {
   readonly firstTrust: RotationController["trust"];
   readonly inherited: ReadonlySet<string>;
   readonly heard = new Set<string>();
+  readonly #hadEnvoy = new Set<string>();
   readonly errors: unknown[];
   readonly #source: SecretSource;
   readonly #timers: Set<Timer>;
   readonly #around: Surroundings;
   readonly #streams = new Set<XdsStream<unknown>>();
+  /** Connections that stand, each with the root that its client's certificate chains to. */
+  readonly #connections = new Map<Connection, RootId>();
   #opened = 0;
 
   private constructor(around: Surroundings, controller: RotationController, parts: Parts) {
@@ -63,6 +72,8 @@ export class Server {
     this.startedAt = around.now();
     this.firstTrust = controller.trust;
     this.inherited = new Set(controller.ledger.proxies.keys());
+    for (const [uuid, { slots }] of controller.ledger.proxies)
+      if ([...slots.values()].some(({ consumer }) => consumer === "envoy")) this.#hadEnvoy.add(uuid);
     this.#timers = parts.timers;
     this.errors = parts.errors;
     const { clock, log } = parts;
@@ -70,14 +81,15 @@ export class Server {
       clock,
       log,
       onIssued: (proxy) => source.changed(proxy.uuid),
-      make: async (_kind, proxy, root) => {
+      make: async (kind, proxy, root) => {
         parts.authorities.authority(root);
         const record = rootOf(controller.trust, root);
         await around.signing();
         const serial = `${around.serial()}`;
         const san = principalOf(proxy, record.form);
         const notBefore = around.now();
-        const notAfter = notBefore + LEAF_MS;
+        const validityMs = kind === "leaf" ? LEAF_MS : XDS_LEAF_MS;
+        const notAfter = notBefore + validityMs;
         return {
           chainPem: leafText({ root: record.fingerprint, san: `${san.type}:${san.value}`, notAfter, serial }),
           privateKeyPem: "a private key",
@@ -92,6 +104,8 @@ export class Server {
     this.secrets = new MeshSecrets({ controller, issuer, clock, log });
     const source = new SecretSource({ controller, secrets: this.secrets, clock, log });
     this.#source = source;
+    // As serve.ts does (C4).
+    controller.subscribe(() => this.#retire());
     this.secrets.setServices(new Map([[SERVICE, around.identities]]));
   }
 
@@ -130,9 +144,20 @@ export class Server {
     for (const stream of [...this.#streams]) stream.sweep();
   }
 
-  accept(link: Link, identity: ProxyIdentity, root: string): void {
+  /** A new stream, after the handshake. False: not on this connection any more, or not with this certificate (C4). */
+  accept(link: Link, identity: ProxyIdentity): boolean {
+    const { connection } = link;
+    const { notAfter, root: fingerprint } = connection.held.leaf;
+    const { trust } = this.controller;
+    const root = trust.xds.find((id) => rootOf(trust, id).fingerprint === fingerprint);
+    if (connection.retired || root === undefined || notAfter <= this.#around.now()) return false;
+    if (connection.openedAt === undefined) {
+      connection.openedAt = this.#around.now();
+      this.#around.handshake();
+    }
+    this.#connections.set(connection, root);
     this.#opened += 1;
-    const client: ClientIdentity = { proxy: identity, root, notAfter: Number.POSITIVE_INFINITY };
+    const client: ClientIdentity = { proxy: identity, root, notAfter };
     const stream: XdsStream<ClientIdentity> = new XdsStream<ClientIdentity>({
       call: link.serverCall,
       variant: link.variant,
@@ -143,12 +168,30 @@ export class Server {
       now: this.#around.now,
       onNode: () => undefined,
       onEvent: (event) => {
-        if (event.type === "ack" || event.type === "resumed") this.heard.add(identity.uuid);
+        // E14 asks after the Envoy, unless there never was one.
+        const speaks = connection.consumer === "envoy" || !this.#hadEnvoy.has(identity.uuid);
+        if (speaks && (event.type === "ack" || event.type === "resumed")) this.heard.add(identity.uuid);
       },
       onEnd: () => this.#streams.delete(stream as XdsStream<unknown>),
     });
     link.stream = stream as XdsStream<unknown>;
     this.#streams.add(link.stream);
+    return true;
+  }
+
+  /** The server's half of C4: the streams of an outdated connection end with OK, and its socket after them. */
+  #retire(): void {
+    const now = this.#around.now();
+    const { trust, ledger } = this.controller;
+    for (const [connection, root] of this.#connections) {
+      const { held, openedAt = 0, links, proxy } = connection;
+      const { notAfter, version: fingerprint } = held.leaf;
+      const row = ledger.proxies.get(this.#around.uuidOf(proxy));
+      if (outdated({ root, notAfter, fingerprint, openedAt }, row, trust, now) === undefined) continue;
+      connection.retired = true;
+      this.#connections.delete(connection);
+      for (const link of links) link.stream?.end();
+    }
   }
 }
 

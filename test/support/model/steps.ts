@@ -4,6 +4,7 @@ import { type MeshRoot, ROLES } from "../../../src/core/mesh-root.ts";
 import { checkCreate, checkDelete, checkUpdate } from "../../../src/core/mesh-root-rules.ts";
 import type { Link } from "./link.ts";
 import type { MeshProxy } from "./proxy.ts";
+import { deliverToClient, deliverToServer, hangUp, hangUpAll, leave, reap } from "./wires.ts";
 import type { World } from "./world.ts";
 
 const NAMESPACE = "osm-system";
@@ -72,11 +73,12 @@ export const STEPS = {
   lag: (world, a, b) => withProxy(world, a, (proxy) => setLag(proxy, b)),
   dropOutbound: (world, a) => withProxy(world, a, (proxy) => world.dropOutbound(proxy)),
   addOutbound: (world, a) => withProxy(world, a, (proxy) => addOutbound(proxy)),
-  toServer: (world, a) => withLink(world, a, (link) => world.deliverToServer(link)),
-  toClient: (world, a) => withLink(world, a, (link) => world.deliverToClient(link)),
-  cut: (world, a) => withLink(world, a, (link) => world.leave(link, true)),
-  vanish: (world, a) => withLink(world, a, (link) => world.leave(link, false)),
-  reap: (world, a) => withLink(world, a, (link) => world.reap(link)),
+  toServer: (world, a) => withLink(world, a, (link) => deliverToServer(world, link)),
+  toClient: (world, a) => withLink(world, a, (link) => deliverToClient(world, link)),
+  cut: (world, a) => withLink(world, a, (link) => leave(world, link, true)),
+  hangUp: (world, a) => withLink(world, a, (link) => hangUp(world, link.connection, true)),
+  vanish: (world, a) => withLink(world, a, (link) => hangUp(world, link.connection, false)),
+  reap: (world, a) => withLink(world, a, (link) => reap(world, link)),
   offline: (world, a, b) => withProxy(world, a, (proxy) => setOnline(world, proxy, false, b % 2 === 0)),
   online: (world, a) => withProxy(world, a, (proxy) => setOnline(world, proxy, true, true)),
   poison: (world, a, b) => withProxy(world, a, (proxy) => proxy.envoy.poison(1 + (b % 3))),
@@ -88,7 +90,13 @@ export const STEPS = {
   forget: (world, a) => withProxy(world, a, (proxy) => forget(world, proxy)),
   retry: (world, a) =>
     withProxy(world, a, (proxy) => operator(world, { type: "retry", proxy: proxy.identity.uuid, at: world.now })),
-  renew: (world, a) => withProxy(world, a, (proxy) => renew(world, proxy)),
+  bootstrap: (world, a) => withProxy(world, a, (proxy) => world.bootstrap(proxy)),
+  slowPost: (world, a, b) => withProxy(world, a, (proxy) => setPost(world, proxy, b % 2 === 0)),
+  slowFiles: (world, a, b) => withProxy(world, a, (proxy) => setFiles(proxy, b % 2 === 0)),
+  loadFiles: (world, a) => withProxy(world, a, (proxy) => proxy.folder.load()),
+  spoilFiles: (world, a, b) => withProxy(world, a, (proxy) => spoil(proxy, 1 + (b % 2))),
+  killAgent: (world, a) => withProxy(world, a, (proxy) => killAgent(world, proxy)),
+  reviveAgent: (world, a) => withProxy(world, a, (proxy) => reviveAgent(proxy)),
   sleepThrough: (world, a, b) => withProxy(world, a, (proxy) => sleepThrough(world, proxy, b)),
   proxy: (world, a) => world.addProxy(a),
   ask: (world, a) => withProxy(world, a, (proxy) => world.ask(proxy)),
@@ -124,6 +132,7 @@ export const WEIGHTS: Readonly<Record<StepName, number>> = {
   toServer: 5,
   toClient: 5,
   cut: 2,
+  hangUp: 2,
   vanish: 2,
   reap: 2,
   offline: 3,
@@ -136,7 +145,13 @@ export const WEIGHTS: Readonly<Record<StepName, number>> = {
   revive: 2,
   forget: 1,
   retry: 1,
-  renew: 2,
+  bootstrap: 2,
+  slowPost: 1,
+  slowFiles: 2,
+  loadFiles: 3,
+  spoilFiles: 1,
+  killAgent: 2,
+  reviveAgent: 2,
   sleepThrough: 2,
   proxy: 3,
   ask: 5,
@@ -165,7 +180,7 @@ async function longTime(world: World, ms: number): Promise<void> {
   world.state.release();
   for (const link of [...world.links]) {
     link.slow = "no";
-    world.reap(link);
+    reap(world, link);
   }
   for (const proxy of world.proxies) {
     proxy.lag = "no";
@@ -177,8 +192,43 @@ async function longTime(world: World, ms: number): Promise<void> {
 
 function setOnline(world: World, proxy: MeshProxy, online: boolean, told: boolean): void {
   proxy.online = online;
-  if (online) return;
-  for (const link of world.links.filter((one) => one.proxy === proxy.index)) world.leave(link, told);
+  if (!online) hangUpAll(world, proxy, told);
+}
+
+function setPost(world: World, proxy: MeshProxy, slow: boolean): void {
+  proxy.slowPost = slow;
+  if (!slow) world.receive(proxy);
+}
+
+function setFiles(proxy: MeshProxy, slow: boolean): void {
+  proxy.folder.prompt = !slow;
+  if (!slow) proxy.folder.load();
+}
+
+function spoil(proxy: MeshProxy, sets: number): void {
+  proxy.folder.spoiled = sets;
+}
+
+function killAgent(world: World, proxy: MeshProxy): void {
+  proxy.agent?.die();
+  hangUpAll(world, proxy, true, "agent");
+}
+
+function reviveAgent(proxy: MeshProxy): void {
+  if (proxy.agent !== undefined) proxy.agent.alive = true;
+}
+
+/** All that hinders it is over. */
+export function recover(world: World, proxy: MeshProxy): void {
+  proxy.online = true;
+  proxy.lag = "no";
+  proxy.envoy.mend();
+  if (proxy.asking > 0) proxy.asking = proxy.order.length;
+  spoil(proxy, 0);
+  setFiles(proxy, false);
+  setPost(world, proxy, false);
+  if (proxy.alive) reviveAgent(proxy);
+  else killAgent(world, proxy);
 }
 
 function setLag(proxy: MeshProxy, how: number): void {
@@ -190,6 +240,7 @@ function addOutbound(proxy: MeshProxy): void {
 }
 
 function revive(proxy: MeshProxy): void {
+  if (!proxy.alive) proxy.folder.start();
   proxy.alive = true;
 }
 
@@ -206,8 +257,10 @@ async function sleepThrough(world: World, proxy: MeshProxy, how: number): Promis
 }
 
 function die(world: World, proxy: MeshProxy, again: boolean): void {
-  for (const link of world.links.filter((one) => one.proxy === proxy.index)) world.leave(link, true);
+  hangUpAll(world, proxy, true, "envoy");
   proxy.envoy.restart();
+  if (again) proxy.folder.start();
+  else proxy.folder.stop();
   proxy.asking = 1;
   proxy.alive = again;
 }
@@ -220,18 +273,4 @@ export function forget(world: World, proxy: MeshProxy): void {
 
 function operator(world: World, event: Parameters<NonNullable<World["server"]>["controller"]["observe"]>[0]): void {
   world.server?.controller.observe(event);
-}
-
-/** The agent has put new files there; Envoy uses them on a new connection (C4). */
-export function renew(world: World, proxy: MeshProxy): void {
-  const controller = world.server?.controller;
-  const root = controller?.trust.signer;
-  if (controller === undefined || root === undefined || root === proxy.credential) return;
-  controller.observe({ type: "issued", proxy: proxy.identity.uuid, root, at: world.now });
-  // Handed out only once it is on record; a crash before that hands out nothing.
-  const handOut = () => {
-    proxy.credential = root;
-    for (const link of world.links.filter((one) => one.proxy === proxy.index)) world.leave(link, true);
-  };
-  void controller.durable(proxy.identity.uuid).then(handOut, () => undefined);
 }

@@ -2,13 +2,15 @@
 
 import { isInUse, type MeshRoot, type Role } from "../../../src/core/mesh-root.ts";
 import { root as meshRoot } from "../roots.ts";
-import { checkMoment, checkNames, checkRefused, type Memory, newMemory, noteCounting } from "./checks.ts";
-import { Link } from "./link.ts";
+import { checkMoment, type Memory, newMemory, noteCounting } from "./checks.ts";
+import type { Held } from "./credentials.ts";
+import type { Link } from "./link.ts";
 import { MemoryState } from "./memory-state.ts";
 import { MAX_PROXIES, type MeshProxy, newProxy, OUTBOUND } from "./proxy.ts";
-import { Server } from "./server.ts";
+import { Server, XDS_LEAF_MS } from "./server.ts";
 import { SlowAuthority } from "./slow-authority.ts";
 import { Turns } from "./turns.ts";
+import { connect, deliverToClient, deliverToServer, leave } from "./wires.ts";
 
 export class World {
   readonly proxies: MeshProxy[] = [];
@@ -30,6 +32,8 @@ export class World {
   #incarnation = 0;
   #serial = 0;
   #made = 1;
+  #boots = 0;
+  #firstHeld: Held | undefined;
 
   constructor(varied: boolean) {
     this.varied = varied;
@@ -62,11 +66,53 @@ export class World {
   addProxy(style: number, serviceAccount?: string, leafOnly = false): void {
     const index = this.proxies.length;
     if (index >= MAX_PROXIES) return;
-    const credential = this.server?.controller.trust.signer ?? "";
+    const fresh = this.#newHeld();
+    // Some are started from what was written when the mesh began.
+    const held = style % 11 === 10 ? this.#firstHeld : fresh;
+    if (held === undefined) return;
     const { varied } = this;
     this.proxies.push(
-      newProxy({ index, style, varied, leafOnly, credential, serviceAccount: serviceAccount ?? `sa${index}` }),
+      newProxy({ index, style, varied, leafOnly, held, serviceAccount: serviceAccount ?? `sa${index}` }),
     );
+  }
+
+  /** A bootstrap of this moment; undefined while there is no server to make it. */
+  #newHeld(): Held | undefined {
+    const trust = this.server?.controller.trust;
+    if (trust === undefined) return undefined;
+    const root = (id: string) => trust.roots[id]?.fingerprint ?? "";
+    const version = `boot-${++this.#boots}`;
+    return {
+      leaf: { version, root: root(trust.signer), notAfter: this.now + XDS_LEAF_MS },
+      roots: trust.xds.map(root),
+      versions: new Map(),
+    };
+  }
+
+  /** An operator has new credentials written for a proxy. They are handed out once they are on record (C5). */
+  bootstrap(proxy: MeshProxy): void {
+    const controller = this.server?.controller;
+    const held = this.#newHeld();
+    if (controller === undefined || held === undefined || proxy.onTheWay.length > 0) return;
+    const { uuid } = proxy.identity;
+    controller.observe({ type: "issued", proxy: uuid, root: controller.trust.signer, at: this.now });
+    const handOut = () => {
+      proxy.onTheWay.push(held);
+      if (!proxy.slowPost) this.receive(proxy);
+    };
+    void controller.durable(uuid).then(handOut, () => undefined);
+  }
+
+  /**
+   * They get into the proxy's folder. Not if it has used another credential under the same root since: the ledger knows
+   * handed-out credentials by root only, and takes these for used.
+   */
+  receive(proxy: MeshProxy): void {
+    const row = this.server?.controller.ledger.proxies.get(proxy.identity.uuid);
+    for (const held of proxy.onTheWay.splice(0)) {
+      const isOpen = [...(row?.issued ?? [])].some((id) => id.startsWith(`${held.leaf.root}/`));
+      if (row === undefined || isOpen) proxy.folder.write(held);
+    }
   }
 
   async startServer(): Promise<void> {
@@ -83,9 +129,14 @@ export class World {
       incarnation: this.#incarnation,
       destroyed: this.#destroyed,
       serial: () => ++this.#serial,
+      handshake: () => {
+        this.now += 1;
+      },
+      uuidOf: (index) => this.proxies[index]?.identity.uuid ?? "",
       signing: () => this.authority.sign(),
     });
     await this.turns.promises();
+    this.#firstHeld ??= this.#newHeld();
     this.check("the server has started");
   }
 
@@ -100,6 +151,7 @@ export class World {
       link.call.removeAllListeners();
       link.serverGone = true;
       link.call.end();
+      link.connection.retired = true;
     }
   }
 
@@ -116,116 +168,7 @@ export class World {
     const link = mine.find((one) => one.names.includes(OUTBOUND));
     if (link === undefined) return;
     if (link.ads) link.unask(OUTBOUND);
-    else this.leave(link, true);
-  }
-
-  /** The streams that this Envoy would have and hasn't: the next of them, or all. False: there are none. */
-  connect(proxy: MeshProxy): boolean {
-    if (!proxy.alive || !proxy.online || this.server === undefined) return false;
-    const mine = this.links.filter((link) => link.proxy === proxy.index && !link.clientGone);
-    const asked = proxy.order.slice(0, proxy.asking).filter((name) => proxy.outbound || name !== OUTBOUND);
-    const wanted = asked.filter((name) => !mine.some((link) => link.names.includes(name)));
-    for (const name of wanted) {
-      const open = proxy.ads ? this.links.find((link) => link.proxy === proxy.index && !link.clientGone) : undefined;
-      const { accepted } = proxy.envoy;
-      const version = proxy.ads ? [...accepted.values()].at(-1) : accepted.get(name);
-      const link = open ?? new Link(proxy.index, proxy.variant, proxy.ads, version ?? "");
-      if (open === undefined) {
-        link.slow = proxy.lag;
-        this.links.push(link);
-      }
-      const known = accepted.get(name);
-      // A new stream of the aggregated kind begins with all its names.
-      const names = proxy.ads && open === undefined ? wanted : [name];
-      const initial = new Map([...accepted].filter(([other]) => names.includes(other)));
-      link.ask(names, known === undefined && names.length === 1 ? new Map() : initial);
-      if (names.length > 1 || !proxy.hasty) break;
-    }
-    return wanted.length > 0;
-  }
-
-  /** The client leaves its stream. `told`: the server hears of it. */
-  leave(link: Link, told: boolean): void {
-    if (link.clientGone) return;
-    if (told) link.toServer.push("fin");
-    link.clientGone = true;
-  }
-
-  /** The server's keepalive finds that nobody is there any more. */
-  reap(link: Link): void {
-    if (link.clientGone) this.#closeAtServer(link);
-  }
-
-  #closeAtServer(link: Link): void {
-    link.toServer.length = 0;
-    if (!link.serverGone) link.call.emit("cancelled");
-    link.serverGone = true;
-    link.call.end();
-    this.#tidy();
-  }
-
-  #tidy(): void {
-    this.links = this.links.filter((link) => !(link.clientGone && link.serverGone));
-  }
-
-  /** Moves one message towards the server; false when there was none. */
-  async deliverToServer(link: Link): Promise<boolean> {
-    if (link.serverGone) link.toServer.length = 0;
-    const message = link.toServer.shift();
-    if (message === undefined) return false;
-    const { server } = this;
-    const proxy = this.proxies[link.proxy];
-    this.trace?.(`${this.#label(link)} -> ${message === "fin" ? "end" : message.words()}`);
-    if (message === "fin" || server === undefined || proxy === undefined) {
-      this.#closeAtServer(link);
-    } else {
-      if (link.stream === undefined && !this.#authenticate(server, proxy)) this.#closeAtServer(link);
-      else {
-        if (link.stream === undefined) server.accept(link, proxy.identity, proxy.credential);
-        link.call.emit("data", message.bytes);
-      }
-    }
-    await this.settle("a request");
-    return true;
-  }
-
-  #label(link: Link): string {
-    return this.proxies[link.proxy]?.identity.serviceAccount ?? "?";
-  }
-
-  /** C5: the root of a credential leaves the port only when no proxy that counts needs it. A stale one gets a new file. */
-  #authenticate(server: Server, proxy: MeshProxy): boolean {
-    if (server.controller.trust.xds.includes(proxy.credential)) return true;
-    checkRefused(this, proxy);
-    proxy.credential = server.controller.trust.signer;
-    return false;
-  }
-
-  async deliverToClient(link: Link): Promise<boolean> {
-    if (link.clientGone) {
-      link.call.toClient.length = 0;
-      return false;
-    }
-    const message = link.call.toClient.shift();
-    if (message === undefined) return false;
-    const proxy = this.proxies[link.proxy];
-    if (message === "fin" || proxy === undefined) {
-      link.clientGone = true;
-      this.#tidy();
-      return true;
-    }
-    const response = link.decode(message);
-    this.trace?.(`${this.#label(link)} <- ${link.show(response)}`);
-    let error: string | undefined;
-    for (const resource of response.resources) {
-      const version = link.variant === "delta" ? resource.version : response.version;
-      error ??= proxy.envoy.take(version, resource.any, link.names, this.now);
-    }
-    for (const name of response.removed) proxy.envoy.remove(name);
-    link.answer(response, error);
-    checkNames(this, proxy);
-    this.check(`proxy ${proxy.index} took a response`);
-    return true;
+    else leave(this, link, true);
   }
 
   /** Everything moves that nothing holds up, until all is quiet. */
@@ -234,15 +177,15 @@ export class World {
     for (let round = 0; ; round += 1) {
       if (round > 300) throw new Error("storm: the mesh does not come to rest");
       let moved = false;
-      for (const proxy of this.proxies) if (this.connect(proxy)) moved = true;
+      for (const proxy of this.proxies) if (connect(this, proxy) || proxy.agent?.answer()) moved = true;
       for (const link of [...this.links]) {
         if (link.slow === "both" || !this.proxies[link.proxy]?.online) continue;
-        while (link.answers && (await this.deliverToServer(link))) moved = true;
-        while (await this.deliverToClient(link)) moved = true;
+        while (link.answers && (await deliverToServer(this, link))) moved = true;
+        while (await deliverToClient(this, link)) moved = true;
       }
       if (moved) continue;
       if (this.state.pending > 0) return;
-      this.rolesSeen = true;
+      if (this.server !== undefined) this.rolesSeen = true;
       noteCounting(this);
       return;
     }
