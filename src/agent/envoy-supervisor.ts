@@ -144,15 +144,20 @@ async function adopt({ folder, log }: SupervisorOptions, signal: AbortSignal): P
   return undefined;
 }
 
-/** `node.id` of the Envoy at this address, undefined where none answers. */
+/**
+ * `node.id` of the Envoy at this address, undefined where none is. Throws MR5003 where somebody listens and says nothing, as a
+ * paused Envoy does: a second one beside it would have the same certificate, and take its requests.
+ */
 async function nodeAt(address: string): Promise<string | undefined> {
   try {
     const info = JSON.parse(await envoyAdmin(address).get("/server_info")) as {
       readonly node?: { readonly id?: string };
     };
     return info.node?.id ?? "(none)";
-  } catch {
-    return undefined;
+  } catch (error) {
+    if (!isSilence(error)) return undefined;
+    const hint = "Is it this proxy's, and paused? Let it go on (SIGCONT), or end it.";
+    throw new MeshrootError("MR5003", `an Envoy at ${address} takes connections and does not answer`, hint, error);
   }
 }
 
@@ -186,6 +191,15 @@ function adopted(adminAddress: string, log: Log, signal: AbortSignal): Running {
 }
 
 function isRefused(error: unknown): boolean {
-  const cause = error instanceof Error ? (error.cause as NodeJS.ErrnoException | undefined) : undefined;
-  return cause?.code === "ECONNREFUSED";
+  return causeOf(error)?.code === "ECONNREFUSED";
+}
+
+/** The admin client's own deadline has passed: nothing else fails there without a code. */
+function isSilence(error: unknown): boolean {
+  const cause = causeOf(error);
+  return cause !== undefined && cause.code === undefined;
+}
+
+function causeOf(error: unknown): NodeJS.ErrnoException | undefined {
+  return error instanceof Error ? (error.cause as NodeJS.ErrnoException | undefined) : undefined;
 }

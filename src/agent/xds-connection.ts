@@ -31,7 +31,7 @@ const KEEPALIVE = { "grpc.keepalive_time_ms": 30_000, "grpc.keepalive_timeout_ms
 export function connect(address: string, serverName: string, held: Held): Connection {
   const options: ChannelOptions = {
     ...KEEPALIVE,
-    // Else grpc-js would give an old connection to the same address to the new client.
+    // Nothing of an earlier connection to the same address is shared, and nothing of it outlives this client.
     "grpc.use_local_subchannel_pool": 1,
     "grpc.ssl_target_name_override": serverName,
     "grpc.default_authority": serverName,

@@ -1,7 +1,7 @@
 /** The agent against a server that does as it is told and an Envoy that is played: what real ones don't do on demand. */
 
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
+import { readFile, readlink } from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { startAgent } from "../../src/agent/agent.ts";
@@ -72,6 +72,25 @@ test("asks for both names on one delta stream, as the agent of its proxy, and AC
   assert.equal(await file("tls.crt"), leaf.certPem, "the last good credentials are never lost");
 });
 
+test("certificate, key and bundle of one response come in one swap, or not at all (C2)", async (t) => {
+  const { root, first, xds, dir, file } = await prepare(t);
+  await runAgent(t, { dir });
+  const stream = await xds.stream(0);
+  const leaf = await xdsLeaf(root);
+  const before = await readlink(join(dir, "certs/..data"));
+  assert.match((await stream.answer(stream.sendBoth("v", leaf, ""))) ?? "", /trust bundle is empty/);
+  assert.equal(await readlink(join(dir, "certs/..data")), before);
+  assert.equal(await file("tls.crt"), first.certPem);
+
+  const next = await makeTestRoot("next");
+  const both = next.certPem + root.certPem;
+  assert.equal(await stream.answer(stream.sendBoth("v", leaf, both)), undefined);
+  assert.deepEqual(
+    [await file("tls.crt"), await file("tls.key"), await file("ca.crt")],
+    [leaf.certPem, leaf.keyPem, both],
+  );
+});
+
 test("what is wrong is refused in words before anything is written, without a key in them", async (t) => {
   const { root, first, xds, dir, file } = await prepare(t);
   const agent = await runAgent(t, { dir });
@@ -126,6 +145,8 @@ test("what Envoy does not show is not answered; the log says so once, and a newe
   assert.equal(stream.isAnswered(unanswered), false);
   assert.deepEqual(agent.state().loaded, {});
 
+  const looks = admin.looks;
+  await until("it has looked again and again", () => admin.looks >= looks + 2);
   const again = stream.sendBundle("2-b", `meshroot 0123456789abcdef\n${both}`);
   await until("the newer one is in place", async () =>
     (await readFile(join(dir, "certs/ca.crt"), "utf8")).startsWith("m"),
@@ -134,6 +155,8 @@ test("what Envoy does not show is not answered; the log says so once, and a newe
   assert.equal(await stream.answer(again), undefined);
   assert.equal(stream.isAnswered(unanswered), false);
   assert.equal(agent.log.filter(({ message }) => /has not loaded them yet/.test(message)).length, 1);
+  // By its data and by its age it stands, and is one connection all the same.
+  assert.equal(agent.state().connections, 1);
 });
 
 test("a set that Envoy loads late answers every response that brought a part of it (C3)", async (t) => {

@@ -13,6 +13,8 @@ export const SERVER_NAME = "xds.meshroot.internal";
 
 export type AskedFor = ReturnType<typeof decodeDeltaRequest>;
 
+type Pair = { readonly certPem: string; readonly keyPem: string };
+
 export type ScriptedStream = {
   /** Everything that the client has said, in order. */
   readonly requests: readonly AskedFor[];
@@ -20,8 +22,10 @@ export type ScriptedStream = {
   readonly serial: string;
   readonly port: number;
   /** Returns the nonce. */
-  sendLeaf(version: string, leaf: { readonly certPem: string; readonly keyPem: string }, name?: string): string;
+  sendLeaf(version: string, leaf: Pair, name?: string): string;
   sendBundle(version: string, caPem: string, name?: string): string;
+  /** Both in one response. */
+  sendBoth(version: string, leaf: Pair, caPem: string): string;
   sendRemoval(name: string): string;
   /** Waits for the request that answers this nonce; the text of its refusal, undefined for an ACK. */
   answer(nonce: string): Promise<string | undefined>;
@@ -76,10 +80,10 @@ function scripted(call: ServerDuplexStream<Buffer, Buffer>, number: number): Scr
     requests,
     serial: raw === undefined ? "" : new X509Certificate(raw).serialNumber.toLowerCase().replace(/^0+/, ""),
     port: Number(call.getPeer().split(":").at(-1)),
-    sendLeaf: (version, { certPem, keyPem }, name = "tls_sds") =>
-      send([{ name, version, any: encodeTlsCertificate({ name, chainPem: certPem, privateKeyPem: keyPem }) }]),
-    sendBundle: (version, trustedCaPem, name = "validation_context_sds") =>
-      send([{ name, version, any: encodeValidationContext({ name, trustedCaPem }) }]),
+    sendLeaf: (version, pair, name = "tls_sds") => send([leafOf(name, version, pair)]),
+    sendBundle: (version, caPem, name = "validation_context_sds") => send([bundleOf(name, version, caPem)]),
+    sendBoth: (version, pair, caPem) =>
+      send([leafOf("tls_sds", version, pair), bundleOf("validation_context_sds", version, caPem)]),
     sendRemoval: (name) => send([], [name]),
     answer: async (nonce) => {
       await until(`an answer to ${nonce}`, () => answered(nonce) !== undefined);
@@ -92,4 +96,12 @@ function scripted(call: ServerDuplexStream<Buffer, Buffer>, number: number): Scr
       else call.emit("error", Object.assign(new Error(details), { code, details }));
     },
   };
+}
+
+function leafOf(name: string, version: string, { certPem, keyPem }: Pair) {
+  return { name, version, any: encodeTlsCertificate({ name, chainPem: certPem, privateKeyPem: keyPem }) };
+}
+
+function bundleOf(name: string, version: string, trustedCaPem: string) {
+  return { name, version, any: encodeValidationContext({ name, trustedCaPem }) };
 }
