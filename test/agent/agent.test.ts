@@ -270,6 +270,23 @@ test("a new agent reports what Envoy shows, and nothing that it does not show", 
   assert.equal((await xds.stream(2)).requests[0]?.initialResourceVersions.size, 0);
 });
 
+test("what was ACKed is reported while Envoy can't be asked, until somebody changes the files", async (t) => {
+  const { root, first, xds, admin, dir } = await prepare(t);
+  let address = admin.address;
+  await runAgent(t, { dir, adminAddress: () => address });
+  const stream = await xds.stream(0);
+  assert.equal(await stream.answer(stream.sendBundle("1-b", root.certPem)), undefined);
+  address = "127.0.0.1:1";
+  stream.end();
+  const second = await xds.stream(1);
+  assert.deepEqual([...(second.requests[0]?.initialResourceVersions ?? [])], [[XDS_BUNDLE, "1-b"]]);
+  const files = { "versions.json": JSON.stringify({ [XDS_BUNDLE]: "2-b" }) };
+  const caPem = `meshroot 0123456789abcdef\n${root.certPem}`;
+  await writeCredentials(join(dir, "certs"), { certPem: first.certPem, keyPem: first.keyPem, caPem, files });
+  second.end();
+  assert.equal((await xds.stream(2)).requests[0]?.initialResourceVersions.size, 0);
+});
+
 test("one agent per folder", async (t) => {
   const { dir } = await prepare(t);
   const agent = await runAgent(t, { dir });
