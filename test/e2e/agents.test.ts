@@ -5,10 +5,13 @@ import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
+import { freePorts } from "../../src/cli/demo/free-ports.ts";
+import type { MeshStatus } from "../../src/controller/status.ts";
 import { parseProxyUri } from "../../src/core/identity.ts";
 import type { EnvoyAdmin } from "../../src/envoy/admin.ts";
 import { ENVOY_VERSIONS } from "../../src/envoy/binary.ts";
 import { A, B, type E2eMesh, startMesh } from "../support/e2e-mesh.ts";
+import { type ChildServer, spawnServer } from "../support/e2e-server.ts";
 import { envoyOrSkip } from "../support/envoy.ts";
 
 /** What the TLS context of the xDS connection holds, by serial number (`/certs`). */
@@ -76,6 +79,52 @@ for (const version of ENVOY_VERSIONS) {
     await it.untilReady();
   });
 }
+
+test("killed again and again while credentials move: the agents come back, and the old root still leaves", async (t) => {
+  const envoy = await envoyOrSkip(t);
+  if (envoy === undefined) return;
+  const [xdsPort = 0, httpPort = 0, healthPort = 0] = await freePorts(3);
+  const settings = { xdsPort: `${xdsPort}`, httpPort: `${httpPort}`, healthPort: `${healthPort}` };
+  let child: ChildServer | undefined;
+  const it = await startMesh(t, {
+    envoy,
+    names: ["cart", "pay", "stock"],
+    agents: true,
+    settings,
+    serve: async (dataDir, wanted) => {
+      child = await spawnServer(dataDir, wanted);
+      return { xdsPort, httpPort, logText: () => child?.logText() ?? "", stop: async () => child?.kill() };
+    },
+  });
+  const crash = async () => {
+    await child?.kill();
+    child = await spawnServer(it.dataDir, { ...settings, recoveryWindowMs: "20s" });
+  };
+  const xdsOf = ({ roots }: MeshStatus, name: string) => roots.find((root) => root.name === name)?.componentStatuses;
+  it.startLoad();
+  await it.untilLoaded([A], A);
+  await it.roots.create(B);
+  await it.until("the xDS port trusts the new root", (status) => xdsOf(status, B)?.bootstrap === "validating");
+  await crash();
+  await it.untilLoaded([A, B], A);
+  await it.roots.setRole(B, "active");
+  await it.roots.setRole(A, "passive");
+  await it.until("the signer has moved", ({ signer }) => signer === B);
+  await crash();
+  await it.untilLoaded([A, B], B);
+  await it.roots.setRole(A, "inactive");
+  await it.until("the mesh trusts the new root alone", ({ trusted }) => trusted.join() === B);
+  await crash();
+  await it.roots.remove(A);
+  await it.until("the old root is gone from the xDS port, too", (status) => {
+    const old = xdsOf(status, A);
+    return status.holds.length === 0 && (old === undefined || Object.values(old).every((state) => state === "unused"));
+  });
+  await it.untilLoaded([B], B);
+  const { requests } = await it.endLoad();
+  t.diagnostic(`${requests} requests over 3 crashes, 0 failed`);
+  assert.doesNotMatch(it.agentLogText(), /NACK/);
+});
 
 async function serials(it: E2eMesh): Promise<Map<string, string>> {
   const entries = [...it.mesh.proxies.values()].map(async ({ name, admin }): Promise<[string, string]> => {
