@@ -149,6 +149,7 @@ test("an agent that has gone while its Envoy stays: the hold says which of the t
   await agent.cancel();
   await askForNext(server);
   await signerMoves(server);
+  await server.setRole(FIRST, "inactive");
   const hold = await holdOf(server, "WaitingForCredentials", "xdsControlPlane");
   assert.deepEqual([hold.waitingFor[0]?.connected, hold.waitingFor[0]?.absentSide], [true, "agent"]);
   assert.match(hold.message, /cart\.shop \([0-9a-f]{8}, agent absent\)/);
