@@ -21,7 +21,7 @@ export type Orders = {
   readonly covered: readonly string[];
   /** Places to crash at; all, where there is no list. */
   readonly only?: readonly string[] | undefined;
-  /** How often a place counts anew within a phase of one process. */
+  /** How many groups of ledger rows are crashed at within a phase of one process. */
   readonly depth: number;
   readonly clock: { readonly from: number; readonly at: number; readonly speed: number };
   readonly phase: string;
@@ -31,6 +31,12 @@ export type Message = { readonly start: Orders } | { readonly phase: string };
 
 /** What a crash can leave for good, so that it matters at which step of a rotation it comes. */
 const LASTING: ReadonlySet<WriteStep> = new Set(["append", "sync", "rename", "link", "remove", "sync-directory"]);
+
+/** The same for the other files: a phase changes the trust twice at most. */
+const OFTEN = 2;
+
+/** The lock, what a rename has yet to put in place, and the ledger's compaction, which comes when it comes. */
+const ANY_TIME = /^(lock|data\/|ledger rename|(?!ledger ).* sync$)/;
 
 let phase = "";
 
@@ -70,12 +76,12 @@ function crashAt({ covered, depth, only, report }: Orders): BeforeStep {
   const counts = new Map<string, number>();
   return (step, path) => {
     const file = roleOf(step === "sync-directory" || step === "make-directory" ? `${path}/` : path);
-    const isLasting = LASTING.has(step) && !/^(lock|data\/)/.test(file) && !(step === "sync" && file !== "ledger");
+    const isLasting = LASTING.has(step) && !ANY_TIME.test(`${file} ${step}`);
     const where = `${file} ${step}${isLasting ? ` in ${phase}` : ""}`;
     const count = (counts.get(where) ?? 0) + 1;
     counts.set(where, count);
     const place = isLasting && count > 1 ? `${where} #${count}` : where;
-    if (count > depth || done.has(place) || only?.includes(place) === false) return;
+    if (count > (file === "ledger" ? depth : OFTEN) || done.has(place) || only?.includes(place) === false) return;
     // What was not synced may be lost (a power cut), in part too.
     if (step === "sync") truncateSync(path, Math.max(0, statSync(path).size - 7));
     appendFileSync(report, place);

@@ -16,8 +16,8 @@ export type CrashEnvoys = {
   readonly it: E2eMesh;
   readonly server: CrashingServer;
   readonly disk: DiskChecks;
-  /** Kills it up to a second from now, and a second time during the recovery or after it. */
-  killAtRandom(): Promise<void>;
+  /** Kills it up to a second from now, and with `again` a second time, during the recovery or after it. */
+  killAtRandom(again: boolean): Promise<void>;
 };
 
 export type CrashEnvoysOptions = {
@@ -30,9 +30,6 @@ export type CrashEnvoysOptions = {
 
 /** A seed is printed, and taken from MESHROOT_CRASH_SEED where that is set. Everything ends with the test. */
 export async function startCrashEnvoys(t: TestContext, options: CrashEnvoysOptions): Promise<CrashEnvoys> {
-  const seed = Number(process.env.MESHROOT_CRASH_SEED ?? randomInt(2 ** 31));
-  t.diagnostic(`MESHROOT_CRASH_SEED=${seed}`);
-  const random = generator(seed);
   const [xdsPort = 0, httpPort = 0, healthPort = 0] = await freePorts(3);
   let server: CrashingServer | undefined;
   let disk: DiskChecks | undefined;
@@ -61,12 +58,19 @@ export async function startCrashEnvoys(t: TestContext, options: CrashEnvoysOptio
     },
   });
   const running = server as CrashingServer;
+  let random: (() => number) | undefined;
+  const seeded = () => {
+    const seed = Number(process.env.MESHROOT_CRASH_SEED ?? randomInt(2 ** 31));
+    t.diagnostic(`MESHROOT_CRASH_SEED=${seed}`);
+    return generator(seed);
+  };
   return {
     it,
     server: running,
     disk: disk as DiskChecks,
-    async killAtRandom() {
-      for (const within of [1_000, 3_000]) {
+    async killAtRandom(again) {
+      random ??= seeded();
+      for (const within of again ? [1_000, 2_000] : [1_000]) {
         await sleep(random() * within);
         await running.kill();
       }

@@ -120,7 +120,7 @@ export function startCrashingServer(t: TestContext, options: CrashOptions): Cras
 }
 
 function forkChild(): ChildProcess {
-  return fork(CHILD, [], { stdio: ["ignore", "pipe", "pipe", "ipc"] });
+  return fork(CHILD, [], { execArgv: [], stdio: ["ignore", "pipe", "pipe", "ipc"] });
 }
 
 function collect(child: ChildProcess, log: LogLine[]): () => string {
