@@ -118,8 +118,7 @@ function unfinished(world: World): string | undefined {
   if (names([trust.signer])[0] !== signer) return `the signer is ${names([trust.signer])}, not ${signer}`;
   const desired = inUse(world).map((root) => root.name);
   if (names(trust.mesh).join() !== desired.sort().join()) return `trusted are ${names(trust.mesh)}, not ${desired}`;
-  if (trust.xdsServer !== trust.signer || trust.xds.length > trust.mesh.length)
-    return "the old root is on the xDS port";
+  if (trust.xds.some((id) => !trust.mesh.includes(id))) return "a root that has left the mesh is still on the xDS port";
   for (const proxy of world.proxies) {
     if (!proxy.alive || proxy.asking === 0) continue;
     const { uuid } = proxy.identity;
