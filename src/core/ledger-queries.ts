@@ -57,9 +57,13 @@ export function counts(row: ProxyRow, now: number, policy: AbsentPolicy): boolea
   return until === undefined || now < until;
 }
 
-/** When a disconnected proxy stops counting by itself: as its last leaf expires. Undefined: never. */
+/**
+ * When a disconnected proxy stops counting by itself: as its last leaf expires, and at once where it never came to have one.
+ * Undefined: never.
+ */
 export function countsUntil(row: ProxyRow, policy: AbsentPolicy): number | undefined {
-  if (isConnected(row) || policy === "wait" || !row.hadLeaf) return undefined;
+  if (isConnected(row) || policy === "wait") return undefined;
+  if (!row.hadLeaf && !row.cutShort) return undefined;
   return Math.max(0, ...leaves(row).map((leaf) => leaf.notAfter));
 }
 

@@ -31,6 +31,7 @@ export type DurableRow = {
   readonly slots: readonly DurableSlot[];
   readonly lastContactAt: number;
   readonly hadLeaf: boolean;
+  readonly cutShort?: boolean;
   readonly error: ProxyError | undefined;
   readonly auth: { readonly envoy?: RootId; readonly agent?: RootId };
   readonly issued?: readonly RootId[];
@@ -53,6 +54,7 @@ export function toDurable(row: ProxyRow): DurableRow {
     })),
     lastContactAt: row.lastContactAt,
     hadLeaf: row.hadLeaf,
+    cutShort: row.cutShort,
     error: row.error,
     auth: row.auth,
     issued: [...row.issued],
@@ -84,6 +86,7 @@ export function fromDurable(rows: ReadonlyMap<ProxyId, DurableRow>, now: number)
       if (slot.kind === "leaf" && entries.length > 0) row.leafFirstSentAt = durable.lastContactAt;
     }
     row.hadLeaf = durable.hadLeaf;
+    row.cutShort = durable.cutShort === true;
     row.error = durable.error;
     row.auth = { ...durable.auth };
     row.issued = new Set(durable.issued);

@@ -79,6 +79,12 @@ export type ProxyRow = {
    * start has done. Without an unexpired one it can't take part in the mesh (E13).
    */
   hadLeaf: boolean;
+  /**
+   * It went away so soon after it was first seen that it may not have come to ask for its leaf: Envoy's streams begin up to a
+   * back-off apart (V). One that stayed, and asked for none, has its leaf from elsewhere.
+   */
+  cutShort: boolean;
+  readonly firstSeenAt: number;
   leafFirstSentAt: number | undefined;
   error: ProxyError | undefined;
   sentSinceSynced: Set<string>;
@@ -104,7 +110,8 @@ export function slotKey(consumer: Consumer, name: string): string {
   return `${consumer}|${name}`;
 }
 
-export function newRow(identity: ProxyIdentity, at: number): ProxyRow {
+/** `firstSeenAt`: long ago, if that is not known. */
+export function newRow(identity: ProxyIdentity, at: number, firstSeenAt = Number.NEGATIVE_INFINITY): ProxyRow {
   return {
     identity,
     slots: new Map(),
@@ -112,6 +119,8 @@ export function newRow(identity: ProxyIdentity, at: number): ProxyRow {
     lastContactAt: at,
     presentSince: at,
     hadLeaf: false,
+    cutShort: false,
+    firstSeenAt,
     leafFirstSentAt: undefined,
     error: undefined,
     sentSinceSynced: new Set(),

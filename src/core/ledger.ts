@@ -8,6 +8,7 @@
 
 import type { Content } from "./content.ts";
 import type { ProxyIdentity } from "./identity.ts";
+import { UNPROVEN_AFTER_MS } from "./ledger-queries.ts";
 import {
   type Consumer,
   type Ledger,
@@ -110,7 +111,7 @@ export function record(ledger: Ledger, event: LedgerEvent): number {
 }
 
 function connect(ledger: Ledger, event: LedgerEvent & { type: "connected" }): void {
-  const row = ledger.proxies.get(event.proxy) ?? newRow(event.identity, event.at);
+  const row = ledger.proxies.get(event.proxy) ?? newRow(event.identity, event.at, event.at);
   ledger.proxies.set(event.proxy, row);
   // Given a credential under another trust domain, it is the same proxy under another name.
   row.identity = event.identity;
@@ -261,6 +262,7 @@ function end(ledger: Ledger, row: ProxyRow, event: LedgerEvent & { type: "ended"
   if (stream === undefined) return;
   row.streams.delete(event.stream);
   row.lastContactAt = event.at;
+  row.cutShort = event.at < row.firstSeenAt + UNPROVEN_AFTER_MS;
   for (const name of stream.names) {
     const slot = row.slots.get(slotKey(stream.consumer, name));
     if (slot !== undefined) slot.lastAskedAt = event.at;

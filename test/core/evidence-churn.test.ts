@@ -26,9 +26,24 @@ test("E13 a proxy killed after its first bundle and before its first leaf counts
 test("E13 a proxy that takes bundles alone may have its leaf from elsewhere, so it counts until it returns", () => {
   const desk = new Desk();
   desk.connect("p", "p-1", BUNDLE);
-  desk.send("p", "p-1", bundle("1", "a"));
+  desk.ack("p", "p-1", desk.send("p", "p-1", bundle("1", "a")));
+  desk.tick(45_000);
   desk.end("p", "p-1");
-  assert.equal(counts(desk.row("p"), desk.now + 1e12, "until-leaf-expiry"), true);
+  desk.connect("p", "p-2", BUNDLE);
+  desk.end("p", "p-2");
+  assert.equal(counts(desk.row("p"), desk.now + 1e12, "until-leaf-expiry"), true, "also if its next stay is short");
+});
+
+test("E13 a proxy killed so early that it had not asked for its leaf yet counts only while it is there", () => {
+  const desk = new Desk();
+  desk.connect("p", "p-1", BUNDLE);
+  desk.ack("p", "p-1", desk.send("p", "p-1", bundle("1", "a")));
+  desk.tick(44_999);
+  assert.equal(counts(desk.row("p"), desk.now, "until-leaf-expiry"), true);
+  desk.end("p", "p-1");
+  assert.equal(counts(desk.row("p"), desk.now, "until-leaf-expiry"), false);
+  const restarted = fromDurable(new Map([["p", toDurable(desk.row("p"))]]), desk.now).proxies.get("p");
+  assert.ok(restarted && !counts(restarted, desk.now, "until-leaf-expiry"), "nor after a restart of the server");
 });
 
 test("a proxy's own leaf is known by each of its names, in any trust domain, and another's by none", () => {
