@@ -1,11 +1,13 @@
 /** What must hold at every moment of every history. A breach throws `Breach` with the name of what was broken. */
 
+import type { LeafKind } from "../../../src/controller/leaf-issuer.ts";
 import { counts } from "../../../src/core/ledger-queries.ts";
 import type { ProxyRow } from "../../../src/core/ledger-state.ts";
 import type { TrustInForce } from "../../../src/core/trust.ts";
+import { XDS_LEAF } from "./credentials.ts";
 import { CONNECT_TIMEOUT_MS, type Context, type LoadedBundle } from "./envoy.ts";
-import type { MeshProxy } from "./proxy.ts";
-import { SETTINGS } from "./server.ts";
+import { LEAF, type MeshProxy } from "./proxy.ts";
+import { LEAF_MS, SETTINGS, XDS_LEAF_MS } from "./server.ts";
 import type { World } from "./world.ts";
 
 export class Breach extends Error {
@@ -18,6 +20,10 @@ export type Memory = {
   /** What each generation and each version meant when it was first seen. */
   readonly meanings: Map<string, string>;
   handshakes: number;
+  /** A leaf that need not have been made (E15). */
+  wasted: string | undefined;
+  /** Secrets that were resumed by servers that are gone. */
+  resumed: number;
   /** The contexts and the time that traffic was checked for last. */
   traffic: string;
   /** Proxies that counted when nothing was on its way to the disk. */
@@ -31,6 +37,8 @@ export function newMemory(): Memory {
     trust: undefined,
     meanings: new Map(),
     handshakes: 0,
+    resumed: 0,
+    wasted: undefined,
     traffic: "",
     counting: new Set(),
     countingAt: { client: new Set(), server: new Set() },
@@ -45,6 +53,7 @@ export function checkMoment(world: World, what: string): void {
     throw new Breach(`${rule}: ${detail} (when ${what}, t+${world.now - Date.UTC(2026, 0, 1)} ms)`);
   };
   const { server } = world;
+  if (world.memory.wasted !== undefined) complain("reconnecting costs no leaf (E15)", world.memory.wasted);
   if (server !== undefined && !TRAFFIC_ONLY) {
     if (server.errors.length > 0) complain("server error", describe(server.errors[0]));
     checkTrust(world, server.controller.trust, complain);
@@ -92,6 +101,7 @@ function checkTrust(world: World, trust: TrustInForce, complain: Complain): void
 function checkMayRun(world: World, proxy: MeshProxy, complain: Complain): void {
   if (!proxy.alive) return;
   const row = world.server?.controller.ledger.proxies.get(proxy.identity.uuid);
+  checkCredentials(proxy, row, complain);
   const { envoy } = proxy;
   const check = (name: string, version: string) => {
     const lines = row?.slots.get(`envoy|${name}`)?.lines ?? [];
@@ -108,6 +118,19 @@ function checkMayRun(world: World, proxy: MeshProxy, complain: Complain): void {
     if (context === undefined || shape === undefined) continue;
     check(shape.leaf, context.leaf.version);
     check(shape.bundle, context.bundle.version);
+  }
+}
+
+/** The same for what its agent's stream has brought into the folder, and so to Envoy. */
+function checkCredentials({ index, folder }: MeshProxy, row: ProxyRow | undefined, complain: Complain): void {
+  for (const held of [folder.disk, folder.loaded]) {
+    for (const [name, version] of held?.versions ?? []) {
+      const lines = row?.slots.get(`agent|${name}`)?.lines ?? [];
+      const isKnown = lines.some(({ entries }) =>
+        entries.some(({ content }) => meaningOf(content.version) === meaningOf(version)),
+      );
+      if (!isKnown) complain("may-run holds what runs (E6)", `the agent of proxy ${index} has ${name} ${version}`);
+    }
   }
 }
 
@@ -171,6 +194,31 @@ function refuses(bundle: LoadedBundle, peer: Context): string | undefined {
   if (!bundle.roots.includes(peer.leaf.root)) return "fail_verify_error";
   if (bundle.sans.length > 0 && !bundle.sans.includes(peer.leaf.san)) return "fail_verify_san";
   return undefined;
+}
+
+/** E15: no leaf is made for who says on every stream that it holds a good one, which nothing else may have replaced. */
+export function checkIssuing(world: World, kind: LeafKind, uuid: string, root: string): void {
+  const { server, now } = world;
+  const proxy = world.proxies.find(({ identity }) => identity.uuid === uuid);
+  if (proxy === undefined || server === undefined || TRAFFIC_ONLY) return;
+  const [consumer, name] = kind === "leaf" ? (["envoy", LEAF] as const) : (["agent", XDS_LEAF] as const);
+  const slot = server.controller.ledger.proxies.get(uuid)?.slots.get(`${consumer}|${name}`);
+  const contents = (slot?.lines ?? []).flatMap(({ entries }) => entries.map(({ content }) => content));
+  const [held] = contents;
+  if (slot?.refusal !== undefined || held?.kind !== kind || held.root !== root) return;
+  if (slot?.acked?.version !== held.version || contents.some(({ version }) => version !== held.version)) return;
+  const lifetime = kind === "leaf" ? LEAF_MS : XDS_LEAF_MS;
+  if (now >= held.notAfter - lifetime / 3) return;
+  const links = world.links.filter(
+    (link) =>
+      link.proxy === proxy.index &&
+      link.connection.consumer === consumer &&
+      link.stream !== undefined &&
+      !link.serverGone &&
+      link.names.includes(name),
+  );
+  if (links.length > 0 && links.every((link) => link.reports.get(name) === held.version))
+    world.memory.wasted ??= `a ${kind} is made for proxy ${proxy.index}, which holds ${held.version}`;
 }
 
 /** Called when all is quiet: who counts then must have been seen by what is decided next. */

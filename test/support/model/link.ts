@@ -50,6 +50,8 @@ export class Link {
   clientGone = false;
   serverGone = false;
   names: string[] = [];
+  /** What its first request says to hold, where a server can tell what is meant (E15). */
+  reports: ReadonlyMap<string, string> = new Map();
   #begun = false;
   #nonce = "";
   /** SotW: the version that the client's mux has accepted last. */
@@ -86,6 +88,9 @@ export class Link {
   ask(names: readonly string[], initialVersions: ReadonlyMap<string, string>): void {
     const first = !this.#begun;
     this.#begun = true;
+    if (first && this.variant === "delta") this.reports = initialVersions;
+    if (first && this.variant === "sotw" && !this.ads)
+      this.reports = new Map(names.map((name) => [name, this.#version]));
     this.names = [...this.names, ...names];
     const userAgentName = this.connection.consumer === "agent" ? AGENT_NAME : "envoy";
     const node = first ? { node: { id: "claimed", userAgentName } } : {};

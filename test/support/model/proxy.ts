@@ -45,7 +45,7 @@ export type MeshProxy = {
 };
 
 export const MAX_PROXIES = 5;
-const LEAF = "default";
+export const LEAF = "default";
 const AGENTS = ["none", "beside", "beside", "supervises"] as const;
 export const OUTBOUND = `root-cert-for-mtls-outbound:${SERVICE}`;
 

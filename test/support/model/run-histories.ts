@@ -9,6 +9,8 @@ import { histories, runHistory } from "./history.ts";
 export type Outcome = {
   readonly histories: number;
   readonly handshakes: number;
+  /** Secrets that were not sent again, because their client had them (E15). */
+  readonly resumed: number;
   readonly breach?: string;
   readonly history?: unknown;
 };
@@ -22,11 +24,14 @@ const shrink = process.argv[4] !== "no-shrink";
 const SHRINK_MS = 60_000;
 
 let handshakes = 0;
+let resumed = 0;
 const property = fc.asyncProperty(histories, async (history) => {
-  handshakes += (await runHistory(history)).memory.handshakes;
+  const { memory, server } = await runHistory(history);
+  handshakes += memory.handshakes;
+  resumed += memory.resumed + (server?.resumed ?? 0);
 });
 let details = await fc.check(property, { numRuns: count, seed, endOnFailure: true });
-const checked = { histories: details.numRuns, handshakes };
+const checked = { histories: details.numRuns, handshakes, resumed };
 if (shrink && details.failed && details.counterexamplePath !== null) {
   const path = details.counterexamplePath;
   details = await fc.check(property, { numRuns: count, seed, path, interruptAfterTimeLimit: SHRINK_MS });

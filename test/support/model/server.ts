@@ -1,7 +1,7 @@
 /** One process of the real server: all of its own code but TLS, gRPC, X.509 and the disk. */
 
 import { Authorities } from "../../../src/controller/authorities.ts";
-import { LeafIssuer } from "../../../src/controller/leaf-issuer.ts";
+import { LeafIssuer, type LeafKind } from "../../../src/controller/leaf-issuer.ts";
 import { MeshSecrets } from "../../../src/controller/mesh-secrets.ts";
 import type { CertificateProvider, Clock, Log, StateStore } from "../../../src/controller/ports.ts";
 import { RotationController } from "../../../src/controller/rotation-controller.ts";
@@ -38,6 +38,8 @@ export type Surroundings = {
   /** Certificate authorities outlive the server: how often each was destroyed. */
   readonly destroyed: Map<string, number>;
   readonly serial: () => number;
+  /** A leaf is about to be made. */
+  readonly issuing: (kind: LeafKind, uuid: string, root: RootId) => void;
   /** A handshake takes its time. */
   readonly handshake: () => void;
   readonly uuidOf: (proxy: number) => string;
@@ -56,6 +58,8 @@ export class Server {
   readonly firstTrust: RotationController["trust"];
   readonly inherited: ReadonlySet<string>;
   readonly heard = new Set<string>();
+  /** Secrets that were not sent, because their client had them (E15). */
+  resumed = 0;
   readonly #hadEnvoy = new Set<string>();
   readonly errors: unknown[];
   readonly #source: SecretSource;
@@ -83,6 +87,10 @@ export class Server {
       onIssued: (proxy) => source.changed(proxy.uuid),
       make: async (kind, proxy, root) => {
         parts.authorities.authority(root);
+        const isFirst = !parts.made.has(`${kind} ${proxy.uuid}`);
+        parts.made.add(`${kind} ${proxy.uuid}`);
+        // Who was given another one by this process meanwhile, as in a rotation that is taken back, is a case of its own.
+        if (isFirst) around.issuing(kind, proxy.uuid, root);
         const record = rootOf(controller.trust, root);
         await around.signing();
         const serial = `${around.serial()}`;
@@ -132,7 +140,7 @@ export class Server {
       { clock, state: around.state, authorities, settings: SETTINGS, log },
       around.roots,
     );
-    return new Server(around, controller, { timers, errors, clock, log, authorities });
+    return new Server(around, controller, { timers, errors, made: new Set(), clock, log, authorities });
   }
 
   /** Timers that are due, once each; a loop that was busy fires them late, and so may we. */
@@ -170,6 +178,7 @@ export class Server {
       onEvent: (event) => {
         // E14 asks after the Envoy, unless there never was one.
         const speaks = connection.consumer === "envoy" || !this.#hadEnvoy.has(identity.uuid);
+        if (event.type === "resumed") this.resumed += 1;
         if (speaks && (event.type === "ack" || event.type === "resumed")) this.heard.add(identity.uuid);
       },
       onEnd: () => this.#streams.delete(stream as XdsStream<unknown>),
@@ -204,6 +213,7 @@ function isExpected(fields: object): boolean {
 type Parts = {
   readonly timers: Set<Timer>;
   readonly errors: unknown[];
+  readonly made: Set<string>;
   readonly clock: Clock;
   readonly log: Log;
   readonly authorities: Authorities;

@@ -2,7 +2,7 @@
 
 import { isInUse, type MeshRoot, type Role } from "../../../src/core/mesh-root.ts";
 import { root as meshRoot } from "../roots.ts";
-import { checkMoment, type Memory, newMemory, noteCounting } from "./checks.ts";
+import { checkIssuing, checkMoment, type Memory, newMemory, noteCounting } from "./checks.ts";
 import type { Held } from "./credentials.ts";
 import type { Link } from "./link.ts";
 import { MemoryState } from "./memory-state.ts";
@@ -129,6 +129,7 @@ export class World {
       incarnation: this.#incarnation,
       destroyed: this.#destroyed,
       serial: () => ++this.#serial,
+      issuing: (kind, uuid, root) => checkIssuing(this, kind, uuid, root),
       handshake: () => {
         this.now += 1;
       },
@@ -143,6 +144,7 @@ export class World {
   /** kill -9. What it had written to its sockets may still arrive. */
   crash(mask: number): void {
     if (this.server === undefined) return;
+    this.memory.resumed += this.server.resumed;
     this.server = undefined;
     this.turns.clear();
     this.state.crash(mask);
