@@ -18,7 +18,7 @@ const LEAF_MS = 15_000;
 const AWAY = ["frozen", "killed"];
 
 for (const version of ENVOY_VERSIONS) {
-  test(`away at step 2, each in its way: the gate names them, and goes on when they are back, on Envoy ${version}`, async (t) => {
+  test(`E13 away at step 2, each in its way: the gate names them, and goes on when they are back, on Envoy ${version}`, async (t) => {
     const envoy = await envoyOrSkip(t, version);
     if (envoy === undefined) return;
     const it = await startMesh(t, {
@@ -81,7 +81,7 @@ for (const version of ENVOY_VERSIONS) {
     t.diagnostic(`${requests} requests, 0 failed`);
   });
 
-  test(`away until its leaf has expired: the rotation passes it by, and it is taken in again, on Envoy ${version}`, async (t) => {
+  test(`E13 away until its leaf has expired: the rotation passes it by, and it is taken in again, on Envoy ${version}`, async (t) => {
     const envoy = await envoyOrSkip(t, version);
     if (envoy === undefined) return;
     const clock = shiftedClock();
@@ -127,7 +127,7 @@ for (const version of ENVOY_VERSIONS) {
   });
 }
 
-test("away until its leaf has expired, with the policy wait: the gate holds until it is back", async (t) => {
+test("E13 away until its leaf has expired, with the policy wait: the gate holds until it is back", async (t) => {
   const envoy = await envoyOrSkip(t);
   if (envoy === undefined) return;
   const it = await startWithShortLeaves(t, envoy, { absentPolicy: "wait" });

@@ -15,7 +15,7 @@ const STABLE = ["cart", "pay", "stock"];
 const CHURNING = ["one", "two"];
 
 for (const version of ENVOY_VERSIONS) {
-  test(`a whole rotation while proxies join and are killed all the time, on Envoy ${version}`, async (t) => {
+  test(`E13 a whole rotation while proxies join and are killed all the time, on Envoy ${version}`, async (t) => {
     const envoy = await envoyOrSkip(t, version);
     if (envoy === undefined) return;
     const it = await startMesh(t, {

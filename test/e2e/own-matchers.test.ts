@@ -20,7 +20,7 @@ const NEW: SanForm = { trustDomain: "mesh.example", spiffe: true };
 const NAMES = ["cart", "pay", "stock"];
 
 for (const version of ENVOY_VERSIONS) {
-  test(`a proxy with matchers of its own holds a change of the names in certificates alone, on Envoy ${version}`, async (t) => {
+  test(`E8 a proxy with matchers of its own holds a change of the names in certificates alone, on Envoy ${version}`, async (t) => {
     const envoy = await envoyOrSkip(t, version);
     if (envoy !== undefined) await rotate(t, envoy);
   });

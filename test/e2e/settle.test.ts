@@ -16,7 +16,7 @@ const SETTLE_MS = 5_000;
 const NAMES = ["cart", "stock", "pay"];
 
 for (const version of ENVOY_VERSIONS) {
-  test(`without settle, a connection begun before the ACK fails after the move, on Envoy ${version}`, async (t) => {
+  test(`E11 without settle, a connection begun before the ACK fails after the move, on Envoy ${version}`, async (t) => {
     const envoy = await envoyOrSkip(t, version);
     if (envoy === undefined) return;
     const slow = await startSlowMesh(t, envoy, { settleMs: 0, connectTimeoutMs: 30_000 });
@@ -37,7 +37,7 @@ for (const version of ENVOY_VERSIONS) {
     assert.equal(await getOnce(slow.ports.server), 200, "the next connection on the same way is well");
   });
 
-  test(`with settle, the move waits and the connection succeeds, on Envoy ${version}`, async (t) => {
+  test(`E11 with settle, the move waits and the connection succeeds, on Envoy ${version}`, async (t) => {
     const envoy = await envoyOrSkip(t, version);
     if (envoy === undefined) return;
     const slow = await startSlowMesh(t, envoy, { settleMs: SETTLE_MS, connectTimeoutMs: SETTLE_MS });
