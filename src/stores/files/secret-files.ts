@@ -40,9 +40,10 @@ export function secretFiles(
       if (isSystemError(error, "ENOENT")) return undefined;
       throw unreadable(path, error instanceof Error ? error.message : "unknown error");
     }
+    const secret = parseSecret(path, ref, text);
     if ((mode & 0o077) !== 0 && !known.has(path)) exposed(path, mode.toString(8));
     known.add(path);
-    return parseSecret(path, ref, text);
+    return secret;
   };
 
   const createOrLoad = async (secret: Secret): Promise<Secret> => {
