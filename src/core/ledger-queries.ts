@@ -171,7 +171,8 @@ export type SyncState = "SYNCED" | "NOT SENT" | "STALE" | "ERROR" | "UNKNOWN";
  * not exist, or is not the proxy's): such a name blocks nothing (R86).
  */
 export function syncState(row: ProxyRow, wanted: (name: string, consumer: Consumer) => string | undefined): SyncState {
-  if (!isConnected(row)) return row.error ? "ERROR" : "UNKNOWN";
+  // Its agent can't speak for an Envoy that is away.
+  if (![...row.streams.values()].some(({ consumer }) => consumer === "envoy")) return row.error ? "ERROR" : "UNKNOWN";
   const pairs = (["envoy", "agent"] as const).flatMap((consumer) =>
     [...askedNames(row, consumer).keys()].flatMap((name) => {
       const version = wanted(name, consumer);

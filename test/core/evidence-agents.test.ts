@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { outdated } from "../../src/core/connections.ts";
 import type { Content } from "../../src/core/content.ts";
 import { record } from "../../src/core/ledger.ts";
+import { syncState } from "../../src/core/ledger-queries.ts";
 import { bundle, Desk, inForce, leaf } from "../support/desk.ts";
 
 const CREDENTIAL = "tls_sds";
@@ -50,4 +51,14 @@ test("C4: a connection that was opened around the ACK may have begun before it, 
   assert.match(opened(0) ?? "", /newer credential is loaded/);
   assert.match(opened(4_000) ?? "", /newer credential is loaded/);
   assert.equal(opened(6_000), undefined);
+});
+
+test("E12 the agent of an Envoy that is away does not make it SYNCED, and does not take back its refusal", () => {
+  const desk = proven();
+  const state = () => syncState(desk.row("p"), (_name, consumer) => (consumer === "envoy" ? "wanted" : undefined));
+  for (const stream of desk.row("p").streams.keys()) if (stream !== "agent-1") desk.end("p", stream);
+  assert.equal(desk.row("p").streams.size, 1);
+  assert.equal(state(), "UNKNOWN");
+  desk.row("p").error = { answering: "default", message: "no", at: desk.now, names: [] };
+  assert.equal(state(), "ERROR");
 });
