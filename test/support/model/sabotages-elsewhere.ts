@@ -1,0 +1,124 @@
+/** Deliberate defects that the histories can't see, each with the test file that must notice it. */
+
+import type { Sabotage } from "./sabotages.ts";
+
+const AGENT_TESTS = "test/agent/agent.test.ts";
+
+export const SABOTAGES_ELSEWHERE: readonly (Sabotage & { readonly caughtBy: string })[] = [
+  {
+    name: "a NACK leaves no error",
+    rule: "E12",
+    file: "src/core/ledger.ts",
+    from: "  row.error = {\n    answering",
+    to: "  void {\n    answering",
+    caughtBy: "test/core/evidence-ledger.test.ts",
+  },
+  {
+    name: "the signer moves past a proxy that refuses",
+    rule: "a NACK stops the rollout",
+    file: "src/core/gates.ts",
+    from: "  noProxyRefusesItsSecrets,\n",
+    to: "",
+    caughtBy: "test/core/evidence-gates.test.ts",
+  },
+  {
+    name: "who comes back while the signer moves gets a leaf for the trust before",
+    rule: "E10",
+    file: "src/controller/mesh-secrets.ts",
+    from: "const { signer } = decided ?? trust;",
+    to: "const { signer } = decided === undefined ? trust : trust;",
+    caughtBy: "test/scenarios/scenarios.test.ts",
+  },
+  {
+    name: "what an agent may have in hand does not count",
+    rule: "C5",
+    file: "src/core/ledger-queries.ts",
+    from: 'return some ? "it may hold one that its agent was sent" : undefined;',
+    to: "return undefined;",
+    caughtBy: "test/core/evidence-credentials.test.ts",
+  },
+  {
+    name: "a handed-out bootstrap is forgotten when our certificate moves",
+    rule: "C5",
+    file: "src/core/ledger-queries.ts",
+    from: "if ([...row.issued].some((issued) => issued !== root)) return false;",
+    to: "",
+    caughtBy: "test/core/evidence-agents.test.ts",
+  },
+  {
+    name: "an agent speaks for an Envoy that is away",
+    rule: "E12",
+    file: "src/core/ledger-queries.ts",
+    from: 'if (![...row.streams.values()].some(({ consumer }) => consumer === "envoy")) return',
+    to: "if (!isConnected(row)) return",
+    caughtBy: "test/core/evidence-agents.test.ts",
+  },
+  {
+    name: "any URI of a certificate may be the identity",
+    rule: "C1",
+    file: "src/xds/client-identity.ts",
+    from: "uris.length === 1 ?",
+    to: "uris.length >= 1 ?",
+    caughtBy: "test/xds/identity.test.ts",
+  },
+  {
+    name: "the files change one after the other",
+    rule: "C2",
+    file: "src/envoy/credentials-dir.ts",
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: it is source text
+    from: "for (const name of Object.keys(files)) links.set(name, `${DATA}/${name}`);",
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: it is source text
+    to: "const now = await readlink(join(dir, DATA)); for (const name of Object.keys(files)) links.set(name, `${now}/${name}`);",
+    caughtBy: "test/envoy/credentials-dir.test.ts",
+  },
+  {
+    name: "the agent ACKs what it has written",
+    rule: "C3",
+    file: "src/agent/loading.ts",
+    from: 'if (proof.loaded) return "loaded";',
+    to: 'return "loaded";',
+    caughtBy: AGENT_TESTS,
+  },
+  {
+    name: "the agent answers only the last of what it has written",
+    rule: "C3",
+    file: "src/agent/exchange.ts",
+    from: "for (const response of responses) respond",
+    to: "for (const response of responses.slice(-1)) respond",
+    caughtBy: AGENT_TESTS,
+  },
+  {
+    name: "our own certificate is not renewed before it ends",
+    rule: "C6",
+    file: "src/serve/own-credentials.ts",
+    from: "if (!usable || now >= current.renewAt) {",
+    to: "if (!usable) {",
+    caughtBy: "test/serve/credentials.test.ts",
+  },
+  {
+    name: "roles that are not allowed are followed",
+    rule: "a role edit can't break the mesh",
+    file: "src/controller/known-roots.ts",
+    from: "      checkSet(roots, this.#namespace) ??\n",
+    to: "",
+    caughtBy: "test/scenarios/scenarios.test.ts",
+  },
+  {
+    name: "another identity's leaf is one's own",
+    rule: "identity is what the transport proved",
+    file: "src/core/secret-names.ts",
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: it is source text
+    from: 'name === `service-cert:${namespace}/${serviceAccount}`) return { kind: "leaf" };',
+    to: 'name.startsWith("service-cert:")) return { kind: "leaf" };',
+    caughtBy: "test/xds/names.test.ts",
+  },
+  {
+    name: "a refusal quotes the key",
+    rule: "private keys never appear",
+    file: "src/agent/check-secret.ts",
+    from: '"certificate and private key do not belong together"',
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: it is source text
+    to: "`certificate and private key do not belong together: ${keyPem}`",
+    caughtBy: AGENT_TESTS,
+  },
+];
