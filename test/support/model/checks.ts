@@ -2,7 +2,7 @@
 
 import type { LeafKind } from "../../../src/controller/leaf-issuer.ts";
 import { counts } from "../../../src/core/ledger-queries.ts";
-import type { ProxyRow } from "../../../src/core/ledger-state.ts";
+import type { Line, ProxyRow } from "../../../src/core/ledger-state.ts";
 import type { TrustInForce } from "../../../src/core/trust.ts";
 import { XDS_LEAF } from "./credentials.ts";
 import { CONNECT_TIMEOUT_MS, type Context, type LoadedBundle } from "./envoy.ts";
@@ -104,11 +104,7 @@ function checkMayRun(world: World, proxy: MeshProxy, complain: Complain): void {
   checkCredentials(proxy, row, complain);
   const { envoy } = proxy;
   const check = (name: string, version: string) => {
-    const lines = row?.slots.get(`envoy|${name}`)?.lines ?? [];
-    for (const line of lines) for (const { content } of line.entries) if (content.version === version) return;
-    const meaning = meaningOf(version);
-    for (const line of lines)
-      for (const { content } of line.entries) if (meaningOf(content.version) === meaning) return;
+    if (holds(row?.slots.get(`envoy|${name}`)?.lines ?? [], version)) return;
     complain("may-run holds what runs (E6)", `proxy ${proxy.index} has ${name} ${version}`);
   };
   for (const [name, { content }] of envoy.stored) check(name, content.version);
@@ -123,15 +119,19 @@ function checkMayRun(world: World, proxy: MeshProxy, complain: Complain): void {
 
 /** The same for what its agent's stream has brought into the folder, and so to Envoy. */
 function checkCredentials({ index, folder }: MeshProxy, row: ProxyRow | undefined, complain: Complain): void {
-  for (const held of [folder.disk, folder.loaded]) {
+  for (const held of folder.disk === folder.loaded ? [folder.disk] : [folder.disk, folder.loaded]) {
     for (const [name, version] of held?.versions ?? []) {
       const lines = row?.slots.get(`agent|${name}`)?.lines ?? [];
-      const isKnown = lines.some(({ entries }) =>
-        entries.some(({ content }) => meaningOf(content.version) === meaningOf(version)),
-      );
-      if (!isKnown) complain("may-run holds what runs (E6)", `the agent of proxy ${index} has ${name} ${version}`);
+      if (!holds(lines, version))
+        complain("may-run holds what runs (E6)", `the agent of proxy ${index} has ${name} ${version}`);
     }
   }
+}
+
+function holds(lines: readonly Line[], version: string): boolean {
+  for (const { entries } of lines) for (const { content } of entries) if (content.version === version) return true;
+  const meaning = meaningOf(version);
+  return lines.some(({ entries }) => entries.some(({ content }) => meaningOf(content.version) === meaning));
 }
 
 /** Bundles of two generations may be equal to the byte; Envoy then skips the second and runs on under the first name. */

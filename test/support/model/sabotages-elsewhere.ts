@@ -110,7 +110,7 @@ export const SABOTAGES_ELSEWHERE: readonly (Sabotage & { readonly caughtBy: stri
     // biome-ignore lint/suspicious/noTemplateCurlyInString: it is source text
     from: 'name === `service-cert:${namespace}/${serviceAccount}`) return { kind: "leaf" };',
     to: 'name.startsWith("service-cert:")) return { kind: "leaf" };',
-    caughtBy: "test/xds/names.test.ts",
+    caughtBy: "test/xds/identity.test.ts",
   },
   {
     name: "a refusal quotes the key",
