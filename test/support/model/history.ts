@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { syncState } from "../../../src/core/ledger-queries.ts";
 import { Breach } from "./checks.ts";
 import type { MeshProxy } from "./proxy.ts";
-import { forget, recover, STEPS, type Step, type StepName, WEIGHTS } from "./steps.ts";
+import { forget, forgetDeparted, recover, STEPS, type Step, type StepName, WEIGHTS } from "./steps.ts";
 import { reap } from "./wires.ts";
 import { World } from "./world.ts";
 
@@ -73,12 +73,13 @@ async function calm(world: World): Promise<void> {
     forget(world, proxy);
   }
   let why: string | undefined = "not looked at";
-  for (let round = 0; round < 68 && why !== undefined; round += 1) {
+  for (let round = 0; round < 80 && why !== undefined; round += 1) {
     await world.pass(round < 8 ? SETTLED_MS : 60_000);
     for (const proxy of world.proxies) {
       forget(world, proxy);
       if (isHeldFor(world, proxy)) world.bootstrap(proxy);
     }
+    forgetDeparted(world);
     why = unfinished(world);
   }
   if (why !== undefined) throw new Breach(`comes to rest: ${why}`);

@@ -57,13 +57,15 @@ export const OUTBOUND = `root-cert-for-mtls-outbound:${SERVICE}`;
  */
 export function newProxy(options: {
   readonly index: number;
+  /** How many proxies came and went before it. */
+  readonly generation?: number;
   readonly style: number;
   readonly serviceAccount: string;
   readonly varied: boolean;
   readonly leafOnly: boolean;
   readonly held: Held;
 }): MeshProxy {
-  const { index, style, serviceAccount, varied, leafOnly, held } = options;
+  const { index, generation = 0, style, serviceAccount, varied, leafOnly, held } = options;
   const folder = new CredentialFolder(held);
   const agent = AGENTS[Math.floor(style / 16) % AGENTS.length];
   const inbound = varied ? "root-cert-for-mtls-inbound" : "ROOTCA";
@@ -75,7 +77,7 @@ export function newProxy(options: {
   return {
     index,
     identity: {
-      uuid: `00000000-0000-4000-8000-00000000000${index}`,
+      uuid: `00000000-0000-4000-8000-${String(generation).padStart(11, "0")}${index}`,
       kind: "sidecar",
       serviceAccount,
       namespace: "shop",

@@ -99,6 +99,7 @@ export const STEPS = {
   reviveAgent: (world, a) => withProxy(world, a, (proxy) => reviveAgent(proxy)),
   sleepThrough: (world, a, b) => withProxy(world, a, (proxy) => sleepThrough(world, proxy, b)),
   proxy: (world, a) => world.addProxy(a),
+  replace: (world, a, b) => withProxy(world, a, (proxy) => world.replace(proxy, b)),
   ask: (world, a) => withProxy(world, a, (proxy) => world.ask(proxy)),
   holdDisk: (world) => world.state.hold(),
   diskOne: (world) => world.state.finishOne(),
@@ -154,6 +155,7 @@ export const WEIGHTS: Readonly<Record<StepName, number>> = {
   reviveAgent: 2,
   sleepThrough: 2,
   proxy: 3,
+  replace: 1,
   ask: 5,
   holdDisk: 2,
   diskOne: 3,
@@ -269,6 +271,15 @@ function die(world: World, proxy: MeshProxy, again: boolean): void {
 export function forget(world: World, proxy: MeshProxy): void {
   if (!proxy.alive)
     operator(world, { type: "forget", proxy: proxy.identity.uuid, reason: "its process is gone", at: world.now });
+}
+
+/** Of those that departed: who never had a leaf can't stop counting by itself where it may have one from elsewhere (E13). */
+export function forgetDeparted(world: World): void {
+  for (const proxy of world.departed) {
+    const row = world.server?.controller.ledger.proxies.get(proxy);
+    if (row !== undefined && !row.hadLeaf && row.forgotten === undefined)
+      operator(world, { type: "forget", proxy, reason: "its process is gone", at: world.now });
+  }
 }
 
 function operator(world: World, event: Parameters<NonNullable<World["server"]>["controller"]["observe"]>[0]): void {

@@ -10,10 +10,12 @@ import { MAX_PROXIES, type MeshProxy, newProxy, OUTBOUND } from "./proxy.ts";
 import { Server, XDS_LEAF_MS } from "./server.ts";
 import { SlowAuthority } from "./slow-authority.ts";
 import { Turns } from "./turns.ts";
-import { connect, deliverToClient, deliverToServer, leave } from "./wires.ts";
+import { connect, deliverToClient, deliverToServer, hangUpAll, leave, reap } from "./wires.ts";
 
 export class World {
   readonly proxies: MeshProxy[] = [];
+  /** Uuids that never come back. */
+  readonly departed: string[] = [];
   readonly state = new MemoryState();
   readonly turns = new Turns();
   readonly authority = new SlowAuthority();
@@ -74,6 +76,28 @@ export class World {
     this.proxies.push(
       newProxy({ index, style, varied, leafOnly, held, serviceAccount: serviceAccount ?? `sa${index}` }),
     );
+  }
+
+  /** A proxy dies without a word, and another one, with a uuid of its own, takes its place. */
+  replace(proxy: MeshProxy, style: number): void {
+    const held = this.#newHeld();
+    if (held === undefined) return;
+    hangUpAll(this, proxy, false);
+    proxy.agent?.die();
+    for (const link of this.links.filter((one) => one.proxy === proxy.index)) reap(this, link);
+    this.departed.push(proxy.identity.uuid);
+    const { index } = proxy;
+    const { serviceAccount } = proxy.identity;
+    const generation = this.departed.length;
+    this.proxies[index] = newProxy({
+      index,
+      style,
+      generation,
+      serviceAccount,
+      varied: this.varied,
+      leafOnly: false,
+      held,
+    });
   }
 
   /** A bootstrap of this moment; undefined while there is no server to make it. */
