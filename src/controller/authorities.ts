@@ -127,7 +127,7 @@ export class Authorities {
       const spec = specs.get(root.name);
       const form = this.trusted.get(root.name)?.form;
       const isSameForm = form === undefined || sameForm(form, root);
-      if (isSameForm && (spec === undefined || JSON.stringify(spec) === JSON.stringify(root.provider))) continue;
+      if (isSameForm && (spec === undefined || sameSpec(spec, root.provider))) continue;
       return edited(root.name);
     }
     return undefined;
@@ -144,7 +144,6 @@ export class Authorities {
     now: number,
   ): Promise<string[]> {
     const present = new Set(roots.map((root) => root.name));
-    const shared = new Set(roots.map((root) => JSON.stringify(root.provider)));
     const done: string[] = [];
     for (const name of present) this.#missingSince.delete(name);
     for (const [name, spec] of specs) {
@@ -152,7 +151,7 @@ export class Authorities {
       const since = this.#missingSince.get(name) ?? now;
       this.#missingSince.set(name, since);
       if (now < since + DELETED_AFTER_MS || name === signer) continue;
-      if (!shared.has(JSON.stringify(spec))) await this.#providers.get(spec.kind)?.destroy(spec);
+      if (!roots.some(({ provider }) => sameSpec(spec, provider))) await this.#providers.get(spec.kind)?.destroy(spec);
       const id = this.trusted.get(name)?.id;
       this.trusted.delete(name);
       if (id !== undefined && ![...this.trusted.values()].some((root) => root.id === id)) this.#byRoot.delete(id);
@@ -161,6 +160,11 @@ export class Authorities {
     }
     return done;
   }
+}
+
+/** Planning asks this once per root and plan, mostly of one and the same object. */
+function sameSpec(a: ProviderSpec, b: ProviderSpec): boolean {
+  return a === b || JSON.stringify(a) === JSON.stringify(b);
 }
 
 function sameForm(form: SanForm, root: MeshRoot): boolean {
