@@ -1,8 +1,8 @@
 /** The gRPC services of xDS, taken from our .proto files, with messages left as bytes for the codec (wire.ts). */
 
 import { fileURLToPath } from "node:url";
-import type { MethodDefinition } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
+import { AS_BYTES, type RawMethod } from "./services.ts";
 
 /** The folder that holds our .proto files; beside src/ in a clone and beside dist/ in the package. */
 export const PROTO_DIRECTORY = fileURLToPath(new URL("../../proto/", import.meta.url));
@@ -13,9 +13,6 @@ export const PROTO_FILES = [
   "envoy/service/secret/v3/sds.proto",
   "envoy/extensions/transport_sockets/tls/v3/secret.proto",
 ] as const;
-
-/** A method whose requests and responses are the bytes on the wire. */
-export type RawMethod = MethodDefinition<Buffer, Buffer>;
 
 type RawService<Name extends string> = { readonly [Method in Name]: RawMethod };
 
@@ -39,18 +36,7 @@ function rawService<const Name extends string>(service: string, methods: readonl
   const entries = methods.map((name): [Name, RawMethod] => {
     const method = definition?.[name];
     if (method === undefined) throw new Error(`${service}/${name} is not in ${PROTO_DIRECTORY}`);
-    const raw = {
-      requestSerialize: same,
-      requestDeserialize: same,
-      responseSerialize: same,
-      responseDeserialize: same,
-    };
-    return [name, { ...method, ...raw }];
+    return [name, { ...method, ...AS_BYTES }];
   });
   return Object.fromEntries(entries) as RawService<Name>;
-}
-
-/** A push to thousands of proxies must not run every message through a generic encoder (design.md section 5). */
-function same(bytes: Buffer): Buffer {
-  return bytes;
 }

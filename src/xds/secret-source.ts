@@ -27,6 +27,9 @@ function printable(text: string): string {
 
 export class SecretSource implements ResourceSource<ClientIdentity> {
   readonly typeUrl = SECRET_TYPE_URL;
+  /** A verdict has to be on one secret (R23), and nobody gets every key by not saying which (R35). */
+  readonly packing = "one";
+  readonly wildcard = false;
   readonly #deps: SecretSourceDeps;
   readonly #sessions = new Map<string, Set<() => void>>();
   /** Writers of bundles, shared by all proxies: a bundle's bytes are made once per version. */
@@ -80,19 +83,16 @@ export class SecretSource implements ResourceSource<ClientIdentity> {
         );
         controller.observe({ type: "resumed", ...base, name, at: clock.now() });
       },
-      sending: (nonce, name, version, bytes) => {
-        const material = secrets.material(proxy, name, version);
-        const matchers = material.kind === "bundle" && material.sans !== undefined;
-        const seq = controller.observe({
-          type: "sent",
-          ...base,
-          name,
-          matchers,
-          content: material.content,
-          at: clock.now(),
+      all: () => [],
+      sending: (nonce, items) => {
+        const resources = items.map(({ name, version, bytes }) => {
+          const material = secrets.material(proxy, name, version);
+          const matchers = material.kind === "bundle" && material.sans !== undefined;
+          const { content } = material;
+          seqs.set(nonce, controller.observe({ type: "sent", ...base, name, matchers, content, at: clock.now() }));
+          return this.#encode(name, material, bytes);
         });
-        seqs.set(nonce, seq);
-        return { any: this.#encode(name, material, bytes), recorded: controller.durable(proxy.uuid) };
+        return { resources, recorded: items.length === 0 ? Promise.resolve() : controller.durable(proxy.uuid) };
       },
       verdict: (nonce, name, version, verdict, text) => {
         const message = text === undefined ? undefined : printable(text);

@@ -3,8 +3,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import type { TLSSocket } from "node:tls";
 import { type ConnectionInjector, Server, ServerCredentials, type ServerDuplexStream, status } from "@grpc/grpc-js";
-import { aggregatedDiscoveryService, secretDiscoveryService } from "./proto.ts";
-import { SECRET_TYPE_URL } from "./secret-codec.ts";
+import { AGGREGATED, type DiscoveryService, serviceOf } from "./services.ts";
 import type { ResourceSource, XdsClient } from "./source.ts";
 import { type StreamEvent, XdsStream } from "./stream.ts";
 import { type FrontCredentials, type FrontDeps, remoteOf, TlsFront } from "./tls-front.ts";
@@ -66,14 +65,11 @@ export class XdsServer<Identity> {
     this.#deps = deps;
     this.#sources = new Map(deps.sources.map((source) => [source.typeUrl, source]));
     this.#grpc = new Server({ ...KEEPALIVE, "grpc.max_concurrent_streams": 1_000, ...LIMITS });
-    this.#grpc.addService(secretDiscoveryService, {
-      StreamSecrets: (call: Call) => this.#open(call, "sotw", SECRET_TYPE_URL),
-      DeltaSecrets: (call: Call) => this.#open(call, "delta", SECRET_TYPE_URL),
-    });
-    this.#grpc.addService(aggregatedDiscoveryService, {
-      StreamAggregatedResources: (call: Call) => this.#open(call, "sotw", undefined),
-      DeltaAggregatedResources: (call: Call) => this.#open(call, "delta", undefined),
-    });
+    this.#serve(AGGREGATED, undefined);
+    for (const { typeUrl } of deps.sources) {
+      const service = serviceOf(typeUrl);
+      if (service !== undefined) this.#serve(service, typeUrl);
+    }
     this.#injector = this.#grpc.createConnectionInjector(ServerCredentials.createInsecure());
     this.#front = new TlsFront({
       credentials: deps.credentials,
@@ -125,6 +121,16 @@ export class XdsServer<Identity> {
     this.#injector.destroy();
     await this.#front.close();
     this.#grpc.forceShutdown();
+  }
+
+  #serve({ sotw, delta }: DiscoveryService, typeUrl: string | undefined): void {
+    this.#grpc.addService(
+      { sotw, delta },
+      {
+        sotw: (call: Call) => this.#open(call, "sotw", typeUrl),
+        delta: (call: Call) => this.#open(call, "delta", typeUrl),
+      },
+    );
   }
 
   #open(call: Call, variant: "sotw" | "delta", serviceType: string | undefined): void {

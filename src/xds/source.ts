@@ -1,6 +1,6 @@
 /** What the xDS layer serves: resources of one type, behind one interface. The layer knows nothing of their meaning. */
 
-import type { Bytes, Offer, Verdict } from "./subscription.ts";
+import type { Item, Offer, Packing, Verdict } from "./subscription.ts";
 import type { AnyResource } from "./wire.ts";
 
 /** Who is at the other end of a stream, as its transport proved it, with what it says about itself. */
@@ -11,29 +11,34 @@ export type XdsClient<Identity> = {
 };
 
 export type ResourceSource<Identity> = {
+  /** `type.googleapis.com/` and the name of the message. */
   readonly typeUrl: string;
+  readonly packing: Packing;
+  /** See `SubscriptionOptions.wildcard`. */
+  readonly wildcard: boolean;
   /** One session for each stream that asks for this type. `changed` is to be called when an offer may have changed. */
   open(client: XdsClient<Identity>, changed: () => void): ResourceSession;
 };
 
 export type ResourceSession = {
-  /** The names that the stream asks for now: the whole set. */
-  asked(names: ReadonlySet<string>): void;
+  /** What the stream asks for now: these names, and everything where `all`. */
+  asked(names: ReadonlySet<string>, all: boolean): void;
   /** `has`: the version that the client holds, as far as this stream knows. */
   offer(name: string, has: string | undefined): Offer;
+  /** Every name that there is for this client. Only sources with `wildcard` are asked. */
+  all(): Iterable<string>;
   /** The client goes on with what it held before this stream; nothing was sent (E15). */
   resumed(name: string, version: string): void;
   /**
-   * This version goes out next. Called in the same turn of the event loop as the `offer` that it follows from, so that a
-   * source can record it as one step. Returns the `google.protobuf.Any`; `recorded` resolves when it may be
-   * written.
+   * These versions go out next, in one response. Called in the same turn of the event loop as the offers that they follow
+   * from, so that a source can record it as one step. Returns one `google.protobuf.Any` per item, in their order;
+   * `recorded` resolves when they may be written.
    */
   sending(
     nonce: string,
-    name: string,
-    version: string,
-    bytes: Bytes,
-  ): { readonly any: AnyResource; readonly recorded: Promise<void> };
+    items: readonly Item[],
+  ): { readonly resources: readonly AnyResource[]; readonly recorded: Promise<void> };
+  /** What became of one resource of the response with this nonce. */
   verdict(nonce: string, name: string, version: string, verdict: Verdict, message: string | undefined): void;
   close(): void;
 };

@@ -7,8 +7,23 @@ import type { ServerDuplexStream } from "@grpc/grpc-js";
 import { status } from "@grpc/grpc-js";
 import { MeshrootError } from "../core/errors.ts";
 import type { ResourceSession, ResourceSource, XdsClient } from "./source.ts";
-import { type Input, newSubscription, type Output, type Request, type Subscription, step } from "./subscription.ts";
-import { decodeDeltaRequest, decodeSotwRequest, encodeDeltaResponse, encodeSotwResponse, type Node } from "./wire.ts";
+import {
+  type Input,
+  newSubscription,
+  type Output,
+  type Request,
+  type Subscription,
+  step,
+  type View,
+} from "./subscription.ts";
+import {
+  type AnyResource,
+  decodeDeltaRequest,
+  decodeSotwRequest,
+  encodeDeltaResponse,
+  encodeSotwResponse,
+  type Node,
+} from "./wire.ts";
 
 type Call = ServerDuplexStream<Buffer, Buffer>;
 
@@ -35,7 +50,13 @@ export type StreamEvent = {
 /** A response that stays unanswered this long is superseded by the newest content (R22). */
 const ANSWER_WITHIN_MS = 30_000;
 
-type Typed = { subscription: Subscription; readonly session: ResourceSession; writing: boolean };
+type Typed = {
+  subscription: Subscription;
+  readonly session: ResourceSession;
+  readonly view: View;
+  /** A response is being recorded or written: the next one waits (R72). */
+  writing: boolean;
+};
 
 export class XdsStream<Identity> {
   readonly #deps: StreamDeps<Identity>;
@@ -160,9 +181,13 @@ export class XdsStream<Identity> {
       const typed = this.#types.get(typeUrl);
       if (typed !== undefined) this.#step(typeUrl, typed, { type: "changed" });
     };
+    const { packing, wildcard } = source;
+    const session = source.open(this.#client, changed);
+    const noncePrefix = `${this.#deps.streamId}.${this.#types.size}.`;
     const typed: Typed = {
-      subscription: newSubscription(this.#deps.variant, `${this.#deps.streamId}.${this.#types.size}.`),
-      session: source.open(this.#client, changed),
+      subscription: newSubscription({ variant: this.#deps.variant, noncePrefix, packing, wildcard }),
+      session,
+      view: { offer: (name, has) => session.offer(name, has), all: () => session.all() },
       writing: false,
     };
     this.#types.set(typeUrl, typed);
@@ -177,12 +202,7 @@ export class XdsStream<Identity> {
 
   #take(typeUrl: string, typed: Typed, input: Input): void {
     if (this.#ended) return;
-    const { state, outputs } = step(
-      typed.subscription,
-      input,
-      (name, has) => typed.session.offer(name, has),
-      this.#deps.now(),
-    );
+    const { state, outputs } = step(typed.subscription, input, typed.view, this.#deps.now());
     typed.subscription = state;
     for (const output of outputs) this.#act(typeUrl, typed, output);
   }
@@ -191,7 +211,7 @@ export class XdsStream<Identity> {
     const { onEvent } = this.#deps;
     switch (output.type) {
       case "asked":
-        typed.session.asked(output.names);
+        typed.session.asked(output.names, output.all);
         break;
       case "resumed":
         onEvent({ type: "resumed" });
@@ -200,45 +220,44 @@ export class XdsStream<Identity> {
       case "verdict": {
         const { sent, verdict, message } = output;
         onEvent({ type: VERDICT_EVENTS[verdict], ...(message === undefined ? {} : { message }) });
-        if (sent.name !== "") typed.session.verdict(sent.nonce, sent.name, sent.version, verdict, message);
+        for (const { name, version } of sent.items) typed.session.verdict(sent.nonce, name, version, verdict, message);
         break;
       }
-      case "send": {
-        const { nonce, name, version, bytes } = output;
-        const { any, recorded } = typed.session.sending(nonce, name, version, bytes);
-        this.#write(typed, recorded, () =>
-          this.#deps.variant === "sotw"
-            ? encodeSotwResponse({ typeUrl, versionInfo: version, nonce, resources: [any] })
-            : encodeDeltaResponse({
-                typeUrl,
-                systemVersion: version,
-                nonce,
-                resources: [{ name, version, any }],
-                removed: [],
-              }),
-        );
-        break;
-      }
-      case "remove":
-        this.#write(typed, Promise.resolve(), () =>
-          encodeDeltaResponse({
-            typeUrl,
-            systemVersion: "",
-            nonce: output.nonce,
-            resources: [],
-            removed: output.names,
-          }),
-        );
+      case "send":
+        this.#send(typeUrl, typed, output);
         break;
     }
   }
 
   /** Written only once it is recorded; a stream that has ended meanwhile leaves the record as it is: "may run". */
-  #write(typed: Typed, recorded: Promise<void>, encode: () => Buffer): void {
+  #send(typeUrl: string, typed: Typed, { nonce, version, items, removed }: Output & { type: "send" }): void {
+    const { resources, recorded } = typed.session.sending(nonce, items);
+    const encode = () =>
+      this.#deps.variant === "sotw"
+        ? encodeSotwResponse({ typeUrl, versionInfo: version, nonce, resources })
+        : encodeDeltaResponse({
+            typeUrl,
+            systemVersion: version,
+            nonce,
+            resources: items.map((item, index) => ({
+              name: item.name,
+              version: item.version,
+              any: resources[index] as AnyResource,
+            })),
+            removed,
+          });
+    const isWanted = () =>
+      removed.length > 0 || items.length === 0 || items.some(({ name }) => typed.subscription.names.has(name));
     typed.writing = true;
     recorded.then(
       () => {
         if (this.#ended) return;
+        // R33: unsubscribed while it was being recorded.
+        if (!isWanted()) {
+          typed.writing = false;
+          this.#step(typeUrl, typed, { type: "overdue" });
+          return;
+        }
         this.#deps.onEvent({ type: "response" });
         this.#deps.call.write(encode(), () => {
           typed.writing = false;

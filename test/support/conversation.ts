@@ -6,6 +6,7 @@ import {
   type Output,
   type Request,
   type Subscription,
+  type SubscriptionOptions,
   step,
 } from "../../src/xds/subscription.ts";
 
@@ -17,8 +18,13 @@ export class Conversation {
   state: Subscription;
 
   /** `offers`: versions by name; what is missing is absent. */
-  constructor(variant: Subscription["variant"], offers: Readonly<Record<string, string | Offer>> = {}, prefix = "n") {
-    this.state = newSubscription(variant, prefix);
+  constructor(
+    variant: Subscription["variant"],
+    offers: Readonly<Record<string, string | Offer>> = {},
+    prefix = "n",
+    more: Partial<SubscriptionOptions> = {},
+  ) {
+    this.state = newSubscription({ variant, noncePrefix: prefix, packing: "one", wildcard: false, ...more });
     for (const [name, offer] of Object.entries(offers)) this.#offer(name, offer);
   }
 
@@ -47,7 +53,11 @@ export class Conversation {
   }
 
   #step(input: Parameters<typeof step>[1]): string[] {
-    const { state, outputs } = step(this.state, input, (name) => this.offers.get(name) ?? "absent", this.now);
+    const view = {
+      offer: (name: string) => this.offers.get(name) ?? ("absent" as const),
+      all: () => this.offers.keys(),
+    };
+    const { state, outputs } = step(this.state, input, view, this.now);
     this.state = state;
     return outputs.map(inWords);
   }
@@ -55,17 +65,24 @@ export class Conversation {
 
 function inWords(output: Output): string {
   switch (output.type) {
-    case "send":
-      return `send ${output.name} ${output.version} as ${output.nonce}, ${output.bytes}`;
-    case "remove":
-      return `remove ${output.names.join(",")} as ${output.nonce}`;
+    case "send": {
+      const { nonce, items, removed } = output;
+      const parts = items.map(({ name, version, bytes }) => `${name} ${version}, ${bytes}`);
+      if (removed.length > 0) parts.push(`without ${removed.join(",")}`);
+      const [only] = items;
+      if (items.length === 1 && removed.length === 0 && only)
+        return `send ${only.name} ${only.version} as ${nonce}, ${only.bytes}`;
+      if (items.length === 0 && removed.length > 0) return `remove ${removed.join(",")} as ${nonce}`;
+      return `send [${parts.join("; ")}] as ${nonce}`;
+    }
     case "resumed":
       return `resumed ${output.name} ${output.version}`;
     case "asked":
-      return `asked ${[...output.names].join(",")}`.trim();
+      return `asked ${[...(output.all ? ["*"] : []), ...output.names].join(",")}`.trim();
     case "verdict": {
       const { sent, verdict, message } = output;
-      return `${verdict} ${sent.name} ${sent.version}${message === undefined ? "" : `: ${message}`}`.trim();
+      const what = sent.items.map(({ name, version }) => `${name} ${version}`).join(", ");
+      return `${verdict} ${what}${message === undefined ? "" : `: ${message}`}`.trim();
     }
   }
 }

@@ -60,14 +60,14 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: "plain bytes always",
     rule: "E3",
-    file: "src/xds/subscription.ts",
+    file: "src/xds/subscription-sends.ts",
     from: '  if (again) return "unique";\n',
     to: '  if (again || !again) return "plain";\n',
   },
   {
     name: "plain bytes after a refusal on this stream",
     rule: "E3",
-    file: "src/xds/subscription.ts",
+    file: "src/xds/subscription-sends.ts",
     from: 'verdict === "acked" ? "plain"',
     to: 'verdict !== undefined ? "plain"',
   },
@@ -124,19 +124,19 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "written before it is recorded",
     rule: "E7",
     file: "src/xds/secret-source.ts",
-    from: "recorded: controller.durable(proxy.uuid)",
-    to: "recorded: Promise.resolve()",
+    from: ": controller.durable(proxy.uuid) }",
+    to: ": Promise.resolve() }",
   },
   {
     name: "the repeated nonce of a NACK counts as an ACK",
     rule: "E4",
-    file: "src/xds/subscription.ts",
+    file: "src/xds/subscription-requests.ts",
     from: 'if (sent.verdict !== undefined && sent.verdict !== "superseded") return state;',
     to: 'if (sent.verdict !== undefined && sent.verdict !== "superseded" && sent.verdict !== "nacked") return state;',
     also: [
       {
-        file: "src/xds/subscription.ts",
-        from: 'sent.version !== "" && request.version !== sent.version)',
+        file: "src/xds/subscription-requests.ts",
+        from: "request.version !== sent.version)",
         to: "request.version === undefined)",
       },
       {

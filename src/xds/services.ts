@@ -1,0 +1,60 @@
+/** The gRPC services of xDS as paths, with messages left as bytes. One type, one service; and ADS for all of them (R1). */
+
+import type { MethodDefinition } from "@grpc/grpc-js";
+
+/** A method whose requests and responses are the bytes on the wire. */
+export type RawMethod = MethodDefinition<Buffer, Buffer>;
+
+/** A push to thousands of proxies must not run every message through a generic encoder (design.md section 5). */
+export const AS_BYTES = {
+  requestSerialize: same,
+  requestDeserialize: same,
+  responseSerialize: same,
+  responseDeserialize: same,
+} as const;
+
+export type DiscoveryService = { readonly name: string; readonly sotw: RawMethod; readonly delta: RawMethod };
+
+const PREFIX = "type.googleapis.com/";
+
+/** By name of the message: its service, and what its methods end with (Envoy docs: xDS protocol, "gRPC and REST"). */
+const SERVICES: Readonly<Record<string, readonly [service: string, plural: string]>> = {
+  "envoy.config.cluster.v3.Cluster": ["envoy.service.cluster.v3.ClusterDiscoveryService", "Clusters"],
+  "envoy.config.core.v3.TypedExtensionConfig": [
+    "envoy.service.extension.v3.ExtensionConfigDiscoveryService",
+    "ExtensionConfigs",
+  ],
+  "envoy.config.endpoint.v3.ClusterLoadAssignment": ["envoy.service.endpoint.v3.EndpointDiscoveryService", "Endpoints"],
+  "envoy.config.listener.v3.Listener": ["envoy.service.listener.v3.ListenerDiscoveryService", "Listeners"],
+  "envoy.config.route.v3.RouteConfiguration": ["envoy.service.route.v3.RouteDiscoveryService", "Routes"],
+  "envoy.config.route.v3.ScopedRouteConfiguration": [
+    "envoy.service.route.v3.ScopedRoutesDiscoveryService",
+    "ScopedRoutes",
+  ],
+  "envoy.extensions.transport_sockets.tls.v3.Secret": ["envoy.service.secret.v3.SecretDiscoveryService", "Secrets"],
+  "envoy.service.runtime.v3.Runtime": ["envoy.service.runtime.v3.RuntimeDiscoveryService", "Runtime"],
+};
+
+/** The service of its own that Envoy knows for this type; undefined: it goes over ADS alone. */
+export function serviceOf(typeUrl: string): DiscoveryService | undefined {
+  const known = typeUrl.startsWith(PREFIX) ? SERVICES[typeUrl.slice(PREFIX.length)] : undefined;
+  return known && discoveryService(known[0], `Stream${known[1]}`, `Delta${known[1]}`);
+}
+
+export const AGGREGATED: DiscoveryService = discoveryService(
+  "envoy.service.discovery.v3.AggregatedDiscoveryService",
+  "StreamAggregatedResources",
+  "DeltaAggregatedResources",
+);
+
+function discoveryService(name: string, sotw: string, delta: string): DiscoveryService {
+  return { name, sotw: rawStream(`/${name}/${sotw}`), delta: rawStream(`/${name}/${delta}`) };
+}
+
+function rawStream(path: string): RawMethod {
+  return { path, requestStream: true, responseStream: true, ...AS_BYTES };
+}
+
+function same(bytes: Buffer): Buffer {
+  return bytes;
+}
