@@ -28,8 +28,8 @@ export type Memory = {
   traffic: string;
   /** Proxies that counted when nothing was on its way to the disk. */
   counting: ReadonlySet<string>;
-  /** The same, when a root of clients left the xDS port last, and when the server's certificate moved last. */
-  readonly countingAt: { client: ReadonlySet<string>; server: ReadonlySet<string> };
+  /** The same, when each root of clients left the xDS port last (by fingerprint), and when the server's certificate moved last. */
+  readonly countingAt: { readonly client: Map<string, ReadonlySet<string>>; server: ReadonlySet<string> };
 };
 
 export function newMemory(): Memory {
@@ -41,7 +41,7 @@ export function newMemory(): Memory {
     wasted: undefined,
     traffic: "",
     counting: new Set(),
-    countingAt: { client: new Set(), server: new Set() },
+    countingAt: { client: new Map(), server: new Set() },
   };
 }
 
@@ -84,7 +84,8 @@ function checkTrust(world: World, trust: TrustInForce, complain: Complain): void
     complain("generation rises", `${before.generation} to ${trust.generation}`);
   if (world.state.generation < trust.generation) complain("persist, then publish", `${trust.generation}`);
   if (before === undefined || server === undefined || before.generation === trust.generation) return;
-  if (before.xds.some((id) => !trust.xds.includes(id))) memory.countingAt.client = memory.counting;
+  for (const id of before.xds.filter((one) => !trust.xds.includes(one)))
+    memory.countingAt.client.set(before.roots[id]?.fingerprint ?? id, memory.counting);
   if (before.xdsServer !== trust.xdsServer) memory.countingAt.server = memory.counting;
   const roleOf = (id: string) => world.roots.find((root) => root.name === before.roots[id]?.name)?.role;
   if (world.rolesSeen && before.signer !== trust.signer && roleOf(before.signer) === "active")
@@ -230,12 +231,15 @@ export function noteCounting(world: World): void {
 
 /**
  * C5: nobody who counts is turned away at the xDS port, nor turns away. One who comes back between a decision and its
- * publication did not count when it was taken, and is as late as one who comes back after it.
+ * publication did not count when it was taken, and is as late as one who comes back after it. `root`: fingerprint of the one that
+ * the client is under; what it may be refused for was decided when that one left, and not when another did.
  */
-export function checkRefused(world: World, proxy: MeshProxy, why: "client" | "server"): void {
+export function checkRefused(world: World, proxy: MeshProxy, why: "client" | "server", root: string): void {
   const { uuid } = proxy.identity;
   const row = world.server?.controller.ledger.proxies.get(uuid);
-  if (TRAFFIC_ONLY || row === undefined || !world.memory.countingAt[why].has(uuid)) return;
+  const { client, server } = world.memory.countingAt;
+  const counted = why === "client" ? client.get(root) : server;
+  if (TRAFFIC_ONLY || row === undefined || counted?.has(uuid) !== true) return;
   const what = { client: "is refused", server: "does not trust the server" }[why];
   if (counts(row, world.now, SETTINGS.absentPolicy))
     throw new Breach(`xDS port (C5): a proxy that counts ${what}: ${proxy.index}`);

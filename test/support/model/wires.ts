@@ -158,7 +158,7 @@ function admits(world: World, server: Server, link: Link, proxy: MeshProxy): boo
   // On a connection that is being closed, or by a client that has left, no new stream is missed.
   if (why === undefined || link.clientGone) return false;
   world.trace?.(`${labelOf(world, link)} is refused: ${why}`);
-  if (why !== "expired") checkRefused(world, proxy, why);
+  if (why !== "expired") checkRefused(world, proxy, why, connection.held.leaf.root);
   proxy.retryAt.set(connection.consumer, world.now + BACK_OFF_MS);
   world.bootstrap(proxy);
   return false;
