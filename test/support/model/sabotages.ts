@@ -110,8 +110,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "a proxy that returns gets its leaf before its bundle",
     rule: "E10",
     file: "src/controller/mesh-secrets.ts",
-    from: "!readyForLeaf(row, this.#neededRoots(), this.#clock.now())",
-    to: "!readyForLeaf(row, [], this.#clock.now())",
+    from: "!readyForLeaf(row, this.#neededRoots(), at)",
+    to: "!readyForLeaf(row, [], at)",
   },
   {
     name: "published before it is durable",
