@@ -149,19 +149,21 @@ export class MeshSecrets {
   }
 
   /**
-   * Roots that a leaf's new holder has to trust first (E10): the signer's, what others present, and the next signer's while
+   * Roots that a leaf's new holder has to trust first (E10): the signer's, what others present (E11: or did just now), and the next signer's while
    * its decision is on its way to the disk. Who comes back in that moment did not count for it.
    */
   #neededRoots(): RootId[] {
-    const { decided, ledger, trust } = this.#controller;
+    const { decided, ledger, recoveringSince, settleMs, trust } = this.#controller;
     const now = this.#clock.now();
     const cached = this.#needed;
     const { signer } = decided ?? trust;
     // What is newly presented is always under the signer, so only departures can be missed, which is the safe side.
     if (cached !== undefined && cached.trust === trust && cached.signer === signer && now < cached.at + 1_000)
       return cached.roots;
-    const presented = presentedRoots(ledger, now);
-    const roots = trust.mesh.filter((id) => id === trust.signer || id === signer || presented.has(id));
+    const presented = presentedRoots(ledger, now, settleMs);
+    // What was replaced just before a restart, only the process before it knew.
+    const isNew = recoveringSince !== undefined && now < recoveringSince + settleMs;
+    const roots = trust.mesh.filter((id) => isNew || id === trust.signer || id === signer || presented.has(id));
     this.#needed = { at: now, trust, signer, roots };
     return roots;
   }

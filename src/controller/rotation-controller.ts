@@ -132,6 +132,10 @@ export class RotationController {
     return this.#recoveringSince;
   }
 
+  get settleMs(): number {
+    return this.#deps.settings.settleMs;
+  }
+
   /** Tells the controller which version each name should be at (E12). */
   setWanted(wanted: (proxy: string, name: string, consumer: "envoy" | "agent") => string | undefined): void {
     this.#wanted = wanted;

@@ -156,9 +156,12 @@ export function readyForLeaf(row: ProxyRow, needed: readonly RootId[], now: numb
   );
 }
 
-/** Roots under which some known proxy may present an unexpired leaf. */
-export function presentedRoots(ledger: Ledger, now: number): Set<RootId> {
-  const roots = new Set<RootId>();
+/**
+ * Roots under which some known proxy may present an unexpired leaf, on connections begun up to `settleMs` ago, too: those go on
+ * with what was loaded before the ACK (E11).
+ */
+export function presentedRoots(ledger: Ledger, now: number, settleMs: number): Set<RootId> {
+  const roots = new Set([...ledger.replacedAt].flatMap(([root, at]) => (now < at + settleMs ? [root] : [])));
   for (const row of ledger.proxies.values())
     for (const leaf of leaves(row)) if (leaf.notAfter > now) roots.add(leaf.root);
   return roots;

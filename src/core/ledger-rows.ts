@@ -5,6 +5,7 @@ import type { ProxyIdentity } from "./identity.ts";
 import { mayRun } from "./ledger-queries.ts";
 import {
   type Consumer,
+  emptyLedger,
   type Ledger,
   newRow,
   type ProxyError,
@@ -68,7 +69,7 @@ export function toDurable(row: ProxyRow): DurableRow {
  * orphan set until something sent now is ACKed. Nobody has been heard yet (E14).
  */
 export function fromDurable(rows: ReadonlyMap<ProxyId, DurableRow>, now: number): Ledger {
-  const ledger: Ledger = { proxies: new Map(), seq: 0 };
+  const ledger = emptyLedger();
   for (const [id, durable] of rows) {
     const row = newRow(durable.identity, durable.lastContactAt);
     for (const { mayRun: contents, acked, overlapped, ...slot } of durable.slots) {

@@ -100,10 +100,15 @@ export type ProxyRow = {
   forgotten: { readonly reason: string; readonly at: number } | undefined;
 };
 
-export type Ledger = { readonly proxies: Map<ProxyId, ProxyRow>; seq: number };
+export type Ledger = {
+  readonly proxies: Map<ProxyId, ProxyRow>;
+  seq: number;
+  /** When the last leaf under a root was replaced at some proxy: connections begun just before may still present it (E11). */
+  readonly replacedAt: Map<RootId, number>;
+};
 
 export function emptyLedger(): Ledger {
-  return { proxies: new Map(), seq: 0 };
+  return { proxies: new Map(), seq: 0, replacedAt: new Map() };
 }
 
 export function slotKey(consumer: Consumer, name: string): string {

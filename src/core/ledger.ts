@@ -6,9 +6,9 @@
  * something that the same client processed later.
  */
 
-import type { Content } from "./content.ts";
+import { type Content, isLeaf } from "./content.ts";
 import type { ProxyIdentity } from "./identity.ts";
-import { UNPROVEN_AFTER_MS } from "./ledger-queries.ts";
+import { mayRun, UNPROVEN_AFTER_MS } from "./ledger-queries.ts";
 import {
   type Consumer,
   type Ledger,
@@ -74,7 +74,7 @@ export function record(ledger: Ledger, event: LedgerEvent): number {
       send(row, ledger.seq, event);
       break;
     case "acked":
-      acknowledge(row, event);
+      acknowledge(ledger, row, event);
       break;
     case "resumed":
       resume(row, event);
@@ -200,15 +200,17 @@ function find(row: ProxyRow, event: { stream: StreamId; name: string; seq: numbe
 }
 
 /** ACK(C): C and what was sent after it remain; what ended streams left is settled by it (E6). */
-function acknowledge(row: ProxyRow, event: LedgerEvent & { type: "acked" }): void {
+function acknowledge(ledger: Ledger, row: ProxyRow, event: LedgerEvent & { type: "acked" }): void {
   row.lastContactAt = event.at;
   hear(row, event.stream);
   const found = find(row, event);
   if (found === undefined) return;
   const { slot, line, entry } = found;
+  const before = mayRun(slot);
   line.entries = line.entries.filter((candidate) => candidate.seq >= event.seq);
   for (const other of slot.lines) if (other.ended !== undefined && other.ended.seq < event.seq) other.superseded = true;
   dropSettledLines(slot, event.at);
+  if (slot.kind === "leaf") for (const root of rootsGone(before, mayRun(slot))) ledger.replacedAt.set(root, event.at);
   if ((slot.acked?.seq ?? -1) < event.seq)
     slot.acked = { version: entry.content.version, seq: event.seq, at: event.at };
   if ("roots" in entry.content) slot.answered = { stream: event.stream, roots: entry.content.roots };
@@ -228,6 +230,11 @@ function hear(row: ProxyRow, stream: StreamId): void {
 function resume(row: ProxyRow, event: LedgerEvent & { type: "resumed" }): void {
   row.lastContactAt = event.at;
   hear(row, event.stream);
+}
+
+function rootsGone(before: readonly Content[], after: readonly Content[]): RootId[] {
+  const left = new Set(after.filter(isLeaf).map(({ root }) => root));
+  return before.filter(isLeaf).flatMap(({ root }) => (left.has(root) ? [] : [root]));
 }
 
 function dropSettledLines(slot: Slot, now: number): void {

@@ -1,12 +1,12 @@
-/** C4 and C5 of evidence.md, found by the histories: credentials that were handed out, and moments that fall together. */
+/** What the histories found, rule by rule of evidence.md: credentials that were handed out, and moments that fall together. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { outdated } from "../../src/core/connections.ts";
 import type { Content } from "../../src/core/content.ts";
 import { record } from "../../src/core/ledger.ts";
-import { syncState } from "../../src/core/ledger-queries.ts";
-import { bundle, Desk, inForce, leaf } from "../support/desk.ts";
+import { presentedRoots, syncState } from "../../src/core/ledger-queries.ts";
+import { bundle, Desk, inForce, LEAF, leaf } from "../support/desk.ts";
 
 const CREDENTIAL = "tls_sds";
 const XDS_BUNDLE = "validation_context_sds";
@@ -61,4 +61,15 @@ test("E12 the agent of an Envoy that is away does not make it SYNCED, and does n
   assert.equal(state(), "UNKNOWN");
   desk.row("p").error = { answering: "default", message: "no", at: desk.now, names: [] };
   assert.equal(state(), "ERROR");
+});
+
+test("E10 E11 a root is still presented for as long as a connection begun before the leaf's ACK may take", () => {
+  const desk = new Desk(inForce("a", "a", "b"));
+  desk.running("p", leaf("L", "b", desk.now + 1e9), bundle("2", "a", "b"));
+  const stream = [...desk.row("p").streams.keys()][0] ?? "";
+  const presented = () => [...presentedRoots(desk.ledger, desk.now, 5_000)].sort();
+  desk.ack("p", stream, desk.send("p", stream, leaf("M", "a", desk.now + 1e9), LEAF), LEAF);
+  assert.deepEqual(presented(), ["a", "b"]);
+  desk.tick(5_000);
+  assert.deepEqual(presented(), ["a"]);
 });

@@ -30,6 +30,14 @@ export const SABOTAGES_ELSEWHERE: readonly (Sabotage & { readonly caughtBy: stri
     caughtBy: "test/scenarios/scenarios.test.ts",
   },
   {
+    name: "a leaf is given without a thought for connections that are being made",
+    rule: "E11",
+    file: "src/core/ledger-queries.ts",
+    from: "now < at + settleMs ? [root] : []",
+    to: "now < at ? [root] : []",
+    caughtBy: "test/core/evidence-agents.test.ts",
+  },
+  {
     name: "what an agent may have in hand does not count",
     rule: "C5",
     file: "src/core/ledger-queries.ts",
