@@ -4,6 +4,7 @@ import {
   type ChannelOptions,
   Client,
   type ClientDuplexStream,
+  connectivityState,
   credentials,
   type StatusObject,
   status,
@@ -47,7 +48,15 @@ export function connect(address: string, serverName: string, held: Held): Connec
     stream.on("status", ({ code, details }: StatusObject) => resolve({ code, details }));
   });
   const ready = new Promise<void>((resolve, reject) => {
-    client.waitForReady(Number.POSITIVE_INFINITY, (error) => (error === undefined ? resolve() : reject(error)));
+    // Not `waitForReady`: it asks a closed channel to connect, which then goes on trying for ever (seen on grpc-js 1.14).
+    const channel = client.getChannel();
+    const look = (): void => {
+      const state = channel.getConnectivityState(false);
+      if (state === connectivityState.READY) resolve();
+      else if (state === connectivityState.SHUTDOWN) reject(new Error("the connection was closed"));
+      else channel.watchConnectivityState(state, Number.POSITIVE_INFINITY, look);
+    };
+    look();
   });
   // Nobody may be interested any more when it fails.
   ready.catch(() => undefined);
