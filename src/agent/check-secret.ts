@@ -4,9 +4,9 @@ import { createPrivateKey, type KeyObject } from "node:crypto";
 import type { ProxyIdentity } from "../core/identity.ts";
 import { checkBundle } from "../pki/check.ts";
 import { parseBundle } from "../pki/pem.ts";
+import { xdsIdentity } from "../pki/xds-identity.ts";
 import type { DecodedSecret } from "../xds/secret-codec.ts";
 import { type Held, XDS_BUNDLE, XDS_LEAF } from "./held-credentials.ts";
-import { xdsIdentity } from "./proxy-folder.ts";
 
 /** The half of a set that a secret replaces. */
 export type Change = Pick<Held, "certPem" | "keyPem"> | Pick<Held, "caPem">;

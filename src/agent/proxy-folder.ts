@@ -1,13 +1,13 @@
 /** The folder of one proxy, as `meshroot proxy bootstrap` wrote it: where its Envoy listens for us, and where the server is. */
 
-import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { parse } from "yaml";
 import { z } from "zod";
 import { MeshrootError } from "../core/errors.ts";
-import { type ProxyIdentity, parseProxyUri } from "../core/identity.ts";
+import type { ProxyIdentity } from "../core/identity.ts";
 import { XDS_CLUSTER } from "../envoy/secret-sources.ts";
+import { xdsIdentity } from "../pki/xds-identity.ts";
 
 export type ProxyFolder = {
   readonly dir: string;
@@ -88,18 +88,6 @@ function identityIn(pem: string, where: string): ProxyIdentity {
   const identity = xdsIdentity(pem);
   if (identity === undefined) throw unusable(`${where} holds no xDS certificate of meshroot`);
   return identity;
-}
-
-/** Undefined for what is no certificate, or no xDS certificate of ours: exactly one SAN, a URI of the form of C1. */
-export function xdsIdentity(pem: string | X509Certificate): ProxyIdentity | undefined {
-  let x509: X509Certificate;
-  try {
-    x509 = typeof pem === "string" ? new X509Certificate(pem) : pem;
-  } catch {
-    return undefined;
-  }
-  const names = x509.subjectAltName ?? "";
-  return names.startsWith("URI:") ? parseProxyUri(names.slice("URI:".length)) : undefined;
 }
 
 async function text(path: string, dir: string): Promise<string> {

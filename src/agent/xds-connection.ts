@@ -11,7 +11,7 @@ import {
 } from "@grpc/grpc-js";
 import { MeshrootError } from "../core/errors.ts";
 import { identityName, type ProxyIdentity } from "../core/identity.ts";
-import { secretDiscoveryService } from "../xds/proto.ts";
+import { SECRETS } from "../xds/services.ts";
 import type { Held } from "./held-credentials.ts";
 
 export type StreamEnd = { readonly code: number; readonly details: string };
@@ -40,7 +40,7 @@ export function connect(address: string, serverName: string, held: Held): Connec
   };
   const tls = credentials.createSsl(Buffer.from(held.caPem), Buffer.from(held.keyPem), Buffer.from(held.certPem));
   const client = new Client(address, tls, options);
-  const { path, requestSerialize, responseDeserialize } = secretDiscoveryService.DeltaSecrets;
+  const { path, requestSerialize, responseDeserialize } = SECRETS.delta;
   const stream = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize);
   // The status says the same, and comes in every case.
   stream.on("error", () => undefined);

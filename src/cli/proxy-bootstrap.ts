@@ -1,13 +1,13 @@
-import { X509Certificate } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { loadConfig, type Setting } from "../config.ts";
 import { MeshrootError } from "../core/errors.ts";
-import { identityName, type ProxyKind, parseProxyUri, type ServiceIdentity } from "../core/identity.ts";
+import { identityName, type ProxyKind, type ServiceIdentity } from "../core/identity.ts";
 import { type Endpoint, type Outbound, renderProxyFiles } from "../envoy/bootstrap.ts";
 import { CREDENTIAL_FILES, writeCredentials } from "../envoy/credentials-dir.ts";
 import { XDS_VARIANTS, type XdsVariant } from "../envoy/secret-sources.ts";
+import { xdsIdentity } from "../pki/xds-identity.ts";
 import { requestBootstrap } from "./admin-client.ts";
 import type { CliContext } from "./context.ts";
 import { addSettings } from "./settings.ts";
@@ -118,8 +118,7 @@ async function knownProxy(certDir: string, identity: ServiceIdentity): Promise<s
   } catch {
     return undefined;
   }
-  const uri = new X509Certificate(pem).subjectAltName?.replace(/^URI:/, "") ?? "";
-  const proxy = parseProxyUri(uri);
+  const proxy = xdsIdentity(pem);
   if (proxy !== undefined && identityName(proxy) === identityName(identity)) return proxy.uuid;
   const whose = proxy === undefined ? "something else" : identityName(proxy);
   throw new MeshrootError(

@@ -34,6 +34,15 @@ export type SecretOffer =
   | "later"
   | "absent";
 
+/** What is known of the client that asks. `known`: what it holds, if it may go on with that (E15). */
+type Asked = {
+  readonly proxy: ProxyIdentity;
+  readonly row: ProxyRow;
+  readonly slot: Slot | undefined;
+  readonly has: string | undefined;
+  readonly known: Content | undefined;
+};
+
 type Bundle = Extract<Material, { kind: "bundle" }>;
 
 export class MeshSecrets {
@@ -69,27 +78,29 @@ export class MeshSecrets {
     if (resolved.kind === "none") return "absent";
     const slot = row.slots.get(slotKey(consumer, name));
     const known = has === undefined || slot === undefined ? undefined : resumable(slot, has);
-    if (resolved.kind === "leaf" || resolved.kind === "xdsLeaf") {
-      const kept = known !== undefined && isLeaf(known) ? known : undefined;
-      const leaf = this.#leaf(resolved.kind, proxy, kept);
-      if (leaf === undefined) return "later";
-      if (leaf.privateKeyPem === undefined) {
-        if (leaf.fingerprint === has) return { version: leaf.fingerprint, again: false, kept: "always" };
-        this.#issuer.replace(resolved.kind, proxy, this.#controller.trust.signer);
-        return "later";
-      }
-      // Whoever ACKed a leaf once and reports none is another process than the one whose bundles the ledger knows. Of any other
-      // no time proves that it will not ask for them again (found by the histories, seed 281584614).
-      const at = slot?.acked !== undefined && has === undefined ? this.#clock.now() : 0;
-      if (resolved.kind === "leaf" && !readyForLeaf(row, this.#neededRoots(), at)) return "later";
-      return this.#sendable(slot, leaf.fingerprint);
-    }
+    if (resolved.kind === "leaf" || resolved.kind === "xdsLeaf")
+      return this.#offerLeaf(resolved.kind, { proxy, row, slot, has, known });
     const bundle = this.#bundleFor(resolved.kind, resolved.service);
     if (typeof bundle === "string") return bundle;
     const { version } = bundle.content;
     const sendable = this.#sendable(slot, version);
     const keeps = known?.version === version && typeof sendable !== "string" && !sendable.again;
     return keeps ? { ...sendable, kept: "delta" } : sendable;
+  }
+
+  #offerLeaf(kind: LeafKind, { proxy, row, slot, has, known }: Asked): SecretOffer {
+    const leaf = this.#leaf(kind, proxy, known !== undefined && isLeaf(known) ? known : undefined);
+    if (leaf === undefined) return "later";
+    if (leaf.privateKeyPem === undefined) {
+      if (leaf.fingerprint === has) return { version: leaf.fingerprint, again: false, kept: "always" };
+      this.#issuer.replace(kind, proxy, this.#controller.trust.signer);
+      return "later";
+    }
+    // Whoever ACKed a leaf once and reports none is another process than the one whose bundles the ledger knows. Of any other
+    // no time proves that it will not ask for them again.
+    const successorAt = slot?.acked !== undefined && has === undefined ? this.#clock.now() : undefined;
+    if (kind === "leaf" && !readyForLeaf(row, this.#neededRoots(), successorAt)) return "later";
+    return this.#sendable(slot, leaf.fingerprint);
   }
 
   #sendable(slot: Slot | undefined, version: string): SecretOffer {
@@ -149,8 +160,8 @@ export class MeshSecrets {
   }
 
   /**
-   * Roots that a leaf's new holder has to trust first (E10): the signer's, what others present (E11: or did just now), and the next signer's while
-   * its decision is on its way to the disk. Who comes back in that moment did not count for it.
+   * Roots that a leaf's new holder has to trust first (E10): the signer's, what others present (E11: or did just now), and the
+   * next signer's while its decision is on its way to the disk. Who comes back in that moment did not count for it.
    */
   #neededRoots(): RootId[] {
     const { decided, ledger, recoveringSince, settleMs, trust } = this.#controller;

@@ -1,9 +1,7 @@
 /** A hold: a change that waits, why, and for whom. Printed unchanged in status, logs and events. */
 
 import { identityName } from "./identity.ts";
-import { OVERLAP_MS } from "./ledger.ts";
-import type { AbsentPolicy } from "./ledger-queries.ts";
-import { countsUntil, isConnected } from "./ledger-queries.ts";
+import { type AbsentPolicy, countsUntil, isConnected, OVERLAP_MS, sidesHere } from "./ledger-queries.ts";
 import type { Consumer, ProxyRow } from "./ledger-state.ts";
 
 /**
@@ -79,10 +77,6 @@ function leftByEndedStream(row: ProxyRow): { at: number | undefined } | undefine
   if (ended.length === 0) return undefined;
   const times = ended.flatMap((line) => (line.overlapped && line.ended ? [line.ended.at + OVERLAP_MS] : []));
   return { at: times.length === 0 ? undefined : Math.max(...times) };
-}
-
-function sidesHere(row: ProxyRow): Set<Consumer> {
-  return new Set([...row.streams.values()].map((stream) => stream.consumer));
 }
 
 function absentSideOf(row: ProxyRow): Consumer | undefined {

@@ -6,6 +6,8 @@ import type { RootId } from "./trust.ts";
 
 export type AbsentPolicy = "until-leaf-expiry" | "wait";
 
+/** How long what ended beside another stream counts at least: longer than Envoy's longest reconnect back-off (E6). */
+export const OVERLAP_MS = 5 * 60_000;
 /** How long a proxy may take a leaf from us but no bundle before its trust is called "not ours to prove" (E8). */
 export const UNPROVEN_AFTER_MS = 45_000;
 /** By when a living Envoy has asked again for all its names after a break: longer than its longest back-off (E10). */
@@ -46,10 +48,12 @@ export function isConnected(row: ProxyRow): boolean {
   return row.streams.size > 0;
 }
 
-/**
- * E13: does this proxy count at the gates? Returns `true`, or why it does not. `countsUntil` says when time alone will
- * stop it from counting.
- */
+/** Which of its two sides have a stream open. */
+export function sidesHere(row: ProxyRow): Set<Consumer> {
+  return new Set([...row.streams.values()].map((stream) => stream.consumer));
+}
+
+/** E13: does this proxy count at the gates? `countsUntil` says when time alone will stop it from counting. */
 export function counts(row: ProxyRow, now: number, policy: AbsentPolicy): boolean {
   if (isConnected(row)) return true;
   if (row.forgotten !== undefined) return false;
@@ -139,14 +143,18 @@ export function matchesByItself(row: ProxyRow): boolean {
 /**
  * E10: may this proxy be given a leaf whose signer and peers are under `needed`? Yes when each bundle that it may run holds
  * those roots, or was answered on a live stream in a content that holds them. This takes in bundles that it has not asked
- * for again yet: the context that runs them would get the leaf, too. One that it has not asked for since longer than any
- * back-off belongs to a process that is gone: Envoy starts its listeners once its clusters are done, which wait for this
- * leaf, so the successor asks for the listeners' bundle only after it (V: both waited for ever).
+ * for again yet: the context that runs them would get the leaf, too.
+ *
+ * `successorAt`: the time now, if the client is known to be another process than the one that those bundles were sent to.
+ * Then one that it has not asked for since longer than any back-off is its predecessor's: Envoy starts its listeners once its
+ * clusters are done, which wait for this leaf, so it asks for the listeners' bundle only after it (V: both waited for ever).
  */
-export function readyForLeaf(row: ProxyRow, needed: readonly RootId[], now: number): boolean {
+export function readyForLeaf(row: ProxyRow, needed: readonly RootId[], successorAt: number | undefined): boolean {
   const asked = askedNames(row, "envoy");
   const isLeftBehind = ({ name, lastAskedAt }: Slot) =>
-    !asked.has(name) && now >= Math.max(row.presentSince, lastAskedAt) + RESUBSCRIBED_AFTER_MS;
+    successorAt !== undefined &&
+    !asked.has(name) &&
+    successorAt >= Math.max(row.presentSince, lastAskedAt) + RESUBSCRIBED_AFTER_MS;
   return meshSlots(row, "bundle").every(
     (slot) =>
       isLeftBehind(slot) ||
@@ -175,7 +183,7 @@ export type SyncState = "SYNCED" | "NOT SENT" | "STALE" | "ERROR" | "UNKNOWN";
  */
 export function syncState(row: ProxyRow, wanted: (name: string, consumer: Consumer) => string | undefined): SyncState {
   // Its agent can't speak for an Envoy that is away.
-  if (![...row.streams.values()].some(({ consumer }) => consumer === "envoy")) return row.error ? "ERROR" : "UNKNOWN";
+  if (!sidesHere(row).has("envoy")) return row.error ? "ERROR" : "UNKNOWN";
   const pairs = (["envoy", "agent"] as const).flatMap((consumer) =>
     [...askedNames(row, consumer).keys()].flatMap((name) => {
       const version = wanted(name, consumer);

@@ -8,7 +8,7 @@
 
 import { type Content, isLeaf } from "./content.ts";
 import type { ProxyIdentity } from "./identity.ts";
-import { mayRun, UNPROVEN_AFTER_MS } from "./ledger-queries.ts";
+import { mayRun, OVERLAP_MS, sidesHere, UNPROVEN_AFTER_MS } from "./ledger-queries.ts";
 import {
   type Consumer,
   type Ledger,
@@ -25,8 +25,6 @@ import type { RootId } from "./trust.ts";
 /** Refused contents come back after 30 s, doubling to 30 min (E5). */
 const RETRY_MIN_MS = 30_000;
 const RETRY_MAX_MS = 30 * 60_000;
-/** Longer than Envoy's longest reconnect back-off (E6). */
-export const OVERLAP_MS = 5 * 60_000;
 /** Longer than Envoy's default drain time (E13). */
 const UNASKED_MS = 15 * 60_000;
 
@@ -115,7 +113,7 @@ function connect(ledger: Ledger, event: LedgerEvent & { type: "connected" }): vo
   ledger.proxies.set(event.proxy, row);
   // Given a credential under another trust domain, it is the same proxy under another name.
   row.identity = event.identity;
-  if (![...row.streams.values()].some((stream) => stream.consumer === event.consumer)) row.presentSince = event.at;
+  if (!sidesHere(row).has(event.consumer)) row.presentSince = event.at;
   row.streams.set(event.stream, { consumer: event.consumer, openedAt: event.at, names: new Set(), shared: new Map() });
   row.auth = { ...row.auth, [event.consumer]: event.root };
   // It holds one credential at a time, so what is in use now has replaced the others, or is replaced by one issued later.

@@ -25,23 +25,29 @@ export function resolveSecretName(
   identity: ServiceIdentity,
   trustDomains: readonly string[],
 ): ResolvedName {
-  const { namespace, serviceAccount } = identity;
-  if (name === OWN_LEAF || name === `service-cert:${namespace}/${serviceAccount}`) return { kind: "leaf" };
+  if (isPlainLeaf(name, identity)) return { kind: "leaf" };
   if (PLAIN_BUNDLES.has(name)) return { kind: "bundle" };
   if (name.startsWith(OUTBOUND)) return { kind: "bundle", service: name.slice(OUTBOUND.length) };
   if (name === "tls_sds") return { kind: "xdsLeaf" };
   if (name === "validation_context_sds") return { kind: "xdsBundle" };
   for (const domain of trustDomains) {
     if (name === `spiffe://${domain}`) return { kind: "bundle" };
-    if (name === `spiffe://${domain}/${serviceAccount}/${namespace}`) return { kind: "leaf" };
-    if (name === `spiffe://${domain}/ns/${namespace}/sa/${serviceAccount}`) return { kind: "leaf" };
+    if (leafPaths(identity).some((path) => name === `spiffe://${domain}/${path}`)) return { kind: "leaf" };
   }
   return { kind: "none", forbidden: name.startsWith("service-cert:") || name.startsWith("spiffe://") };
 }
 
 /** Whether `name` is one under which this identity takes its own leaf, in whatever trust domain. */
-export function isOwnLeafName(name: string, { namespace, serviceAccount }: ServiceIdentity): boolean {
-  if (name === OWN_LEAF || name === `service-cert:${namespace}/${serviceAccount}`) return true;
+export function isOwnLeafName(name: string, identity: ServiceIdentity): boolean {
   const path = /^spiffe:\/\/[^/]+\/(.*)$/.exec(name)?.[1];
-  return path === `${serviceAccount}/${namespace}` || path === `ns/${namespace}/sa/${serviceAccount}`;
+  return isPlainLeaf(name, identity) || (path !== undefined && leafPaths(identity).includes(path));
+}
+
+function isPlainLeaf(name: string, { namespace, serviceAccount }: ServiceIdentity): boolean {
+  return name === OWN_LEAF || name === `service-cert:${namespace}/${serviceAccount}`;
+}
+
+/** What follows the trust domain in a leaf's name: OSM's form, and that of Istio and SPIRE. */
+function leafPaths({ namespace, serviceAccount }: ServiceIdentity): string[] {
+  return [`${serviceAccount}/${namespace}`, `ns/${namespace}/sa/${serviceAccount}`];
 }

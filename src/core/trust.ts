@@ -95,13 +95,17 @@ export function withRoots(trust: TrustInForce, added: readonly TrustedRoot[]): T
   const roots = Object.fromEntries(records.map((root) => [root.id, root]));
   const former = [...(trust.retired ?? []), ...Object.values(trust.roots)].filter((root) => !used.has(root.id));
   const retired = [...new Map(former.map((root) => [root.id, root])).values()].slice(-RETIRED_KEPT);
-  return { ...trust, trustDomains: knownTrustDomains({ ...trust, roots }), roots, retired };
+  const trustDomains = [...new Set([...(trust.trustDomains ?? []), ...domainsOf({ ...trust.roots, ...roots })])];
+  return { ...trust, trustDomains, roots, retired };
 }
 
 /** The trust domains that are or were ours, and so may stand in the name of a secret (xds-requirements.md section 6). */
-export function knownTrustDomains(trust: TrustInForce): string[] {
-  const present = Object.values(trust.roots).map((root) => root.form.trustDomain);
-  return [...new Set([...(trust.trustDomains ?? []), ...present])];
+export function knownTrustDomains(trust: TrustInForce): readonly string[] {
+  return trust.trustDomains ?? domainsOf(trust.roots);
+}
+
+function domainsOf(roots: TrustInForce["roots"]): string[] {
+  return Object.values(roots).map((root) => root.form.trustDomain);
 }
 
 export function rootOf(trust: TrustInForce, id: RootId): TrustedRoot {

@@ -17,28 +17,37 @@ export type DiscoveryService = { readonly name: string; readonly sotw: RawMethod
 
 const PREFIX = "type.googleapis.com/";
 
-/** By name of the message: its service, and what its methods end with (Envoy docs: xDS protocol, "gRPC and REST"). */
-const SERVICES: Readonly<Record<string, readonly [service: string, plural: string]>> = {
-  "envoy.config.cluster.v3.Cluster": ["envoy.service.cluster.v3.ClusterDiscoveryService", "Clusters"],
-  "envoy.config.core.v3.TypedExtensionConfig": [
+/** Envoy docs: xDS protocol, "gRPC and REST". `plural`: what the names of its methods end with. */
+function ofType(name: string, plural: string): DiscoveryService {
+  return discoveryService(name, `Stream${plural}`, `Delta${plural}`);
+}
+
+export const SECRETS = ofType("envoy.service.secret.v3.SecretDiscoveryService", "Secrets");
+
+/** By name of the message. */
+const SERVICES: Readonly<Record<string, DiscoveryService>> = {
+  "envoy.config.cluster.v3.Cluster": ofType("envoy.service.cluster.v3.ClusterDiscoveryService", "Clusters"),
+  "envoy.config.core.v3.TypedExtensionConfig": ofType(
     "envoy.service.extension.v3.ExtensionConfigDiscoveryService",
     "ExtensionConfigs",
-  ],
-  "envoy.config.endpoint.v3.ClusterLoadAssignment": ["envoy.service.endpoint.v3.EndpointDiscoveryService", "Endpoints"],
-  "envoy.config.listener.v3.Listener": ["envoy.service.listener.v3.ListenerDiscoveryService", "Listeners"],
-  "envoy.config.route.v3.RouteConfiguration": ["envoy.service.route.v3.RouteDiscoveryService", "Routes"],
-  "envoy.config.route.v3.ScopedRouteConfiguration": [
+  ),
+  "envoy.config.endpoint.v3.ClusterLoadAssignment": ofType(
+    "envoy.service.endpoint.v3.EndpointDiscoveryService",
+    "Endpoints",
+  ),
+  "envoy.config.listener.v3.Listener": ofType("envoy.service.listener.v3.ListenerDiscoveryService", "Listeners"),
+  "envoy.config.route.v3.RouteConfiguration": ofType("envoy.service.route.v3.RouteDiscoveryService", "Routes"),
+  "envoy.config.route.v3.ScopedRouteConfiguration": ofType(
     "envoy.service.route.v3.ScopedRoutesDiscoveryService",
     "ScopedRoutes",
-  ],
-  "envoy.extensions.transport_sockets.tls.v3.Secret": ["envoy.service.secret.v3.SecretDiscoveryService", "Secrets"],
-  "envoy.service.runtime.v3.Runtime": ["envoy.service.runtime.v3.RuntimeDiscoveryService", "Runtime"],
+  ),
+  "envoy.extensions.transport_sockets.tls.v3.Secret": SECRETS,
+  "envoy.service.runtime.v3.Runtime": ofType("envoy.service.runtime.v3.RuntimeDiscoveryService", "Runtime"),
 };
 
 /** The service of its own that Envoy knows for this type; undefined: it goes over ADS alone. */
 export function serviceOf(typeUrl: string): DiscoveryService | undefined {
-  const known = typeUrl.startsWith(PREFIX) ? SERVICES[typeUrl.slice(PREFIX.length)] : undefined;
-  return known && discoveryService(known[0], `Stream${known[1]}`, `Delta${known[1]}`);
+  return typeUrl.startsWith(PREFIX) ? SERVICES[typeUrl.slice(PREFIX.length)] : undefined;
 }
 
 export const AGGREGATED: DiscoveryService = discoveryService(

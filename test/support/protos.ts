@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, isAbsolute, join } from "node:path";
 import protobuf from "protobufjs";
-import { PROTO_DIRECTORY, PROTO_FILES } from "../../src/xds/proto.ts";
+import { PROTO_DIRECTORY, PROTO_FILES } from "./discovery-services.ts";
 
 const require = createRequire(import.meta.url);
 const ENVOY = join(dirname(require.resolve("@grpc/grpc-js-xds/package.json")), "deps");

@@ -21,9 +21,9 @@ import {
   encodeSotwRequest,
   type ReceivedResponse,
 } from "../../src/xds/client-wire.ts";
-import { aggregatedDiscoveryService, secretDiscoveryService } from "../../src/xds/proto.ts";
 import { type DecodedSecret, decodeSecret, SECRET_TYPE_URL } from "../../src/xds/secret-codec.ts";
 import type { RawMethod } from "../../src/xds/services.ts";
+import { aggregatedDiscoveryService, secretDiscoveryService } from "./discovery-services.ts";
 import { type StreamEnd, XdsTestStream } from "./xds-stream.ts";
 
 /** PEM texts. `serverName`: what the server's certificate must be valid for, and the SNI. */

@@ -3,7 +3,6 @@ import { type TestContext, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import * as grpc from "@grpc/grpc-js";
 import protobuf from "protobufjs";
-import { aggregatedDiscoveryService, secretDiscoveryService } from "../../src/xds/proto.ts";
 import { encodeTlsCertificate, encodeValidationContext, SECRET_TYPE_URL } from "../../src/xds/secret-codec.ts";
 import {
   type DeltaRequest,
@@ -13,6 +12,7 @@ import {
   encodeSotwResponse,
   type SotwRequest,
 } from "../../src/xds/wire.ts";
+import { aggregatedDiscoveryService, secretDiscoveryService } from "../support/discovery-services.ts";
 import { loadEnvoyProtos } from "../support/protos.ts";
 import { makeTestLeaf, makeTestRoot } from "../support/test-certificates.ts";
 import { type ClientTls, xdsClient } from "../support/xds-client.ts";

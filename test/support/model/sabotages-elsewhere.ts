@@ -57,7 +57,7 @@ export const SABOTAGES_ELSEWHERE: readonly (Sabotage & { readonly caughtBy: stri
     name: "an agent speaks for an Envoy that is away",
     rule: "E12",
     file: "src/core/ledger-queries.ts",
-    from: 'if (![...row.streams.values()].some(({ consumer }) => consumer === "envoy")) return',
+    from: 'if (!sidesHere(row).has("envoy")) return',
     to: "if (!isConnected(row)) return",
     caughtBy: "test/core/evidence-agents.test.ts",
   },
@@ -116,8 +116,8 @@ export const SABOTAGES_ELSEWHERE: readonly (Sabotage & { readonly caughtBy: stri
     rule: "identity is what the transport proved",
     file: "src/core/secret-names.ts",
     // biome-ignore lint/suspicious/noTemplateCurlyInString: it is source text
-    from: 'name === `service-cert:${namespace}/${serviceAccount}`) return { kind: "leaf" };',
-    to: 'name.startsWith("service-cert:")) return { kind: "leaf" };',
+    from: "name === `service-cert:${namespace}/${serviceAccount}`;",
+    to: 'name.startsWith("service-cert:");',
     caughtBy: "test/xds/identity.test.ts",
   },
   {

@@ -110,8 +110,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "a proxy that returns gets its leaf before its bundle",
     rule: "E10",
     file: "src/controller/mesh-secrets.ts",
-    from: "!readyForLeaf(row, this.#neededRoots(), at)",
-    to: "!readyForLeaf(row, [], at)",
+    from: "!readyForLeaf(row, this.#neededRoots(), successorAt)",
+    to: "!readyForLeaf(row, [], successorAt)",
   },
   {
     name: "published before it is durable",
@@ -150,8 +150,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "a returning proxy's leaf waits only for the bundles that it asks for by now",
     rule: "E10",
     file: QUERIES,
-    from: "now >= Math.max(row.presentSince, lastAskedAt) + RESUBSCRIBED_AFTER_MS;",
-    to: "now >= 0;",
+    from: "    successorAt !== undefined &&\n    !asked.has(name) &&\n    successorAt >= Math.max(row.presentSince, lastAskedAt) + RESUBSCRIBED_AFTER_MS;",
+    to: "    !asked.has(name);",
   },
   {
     name: "a name that is not asked for leaves the ledger at once",

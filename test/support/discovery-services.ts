@@ -1,8 +1,8 @@
-/** The gRPC services of xDS, taken from our .proto files, with messages left as bytes for the codec (wire.ts). */
+/** The gRPC services of xDS as our .proto files have them, with messages left as bytes: what src/xds/services.ts has to match. */
 
 import { fileURLToPath } from "node:url";
 import { loadSync } from "@grpc/proto-loader";
-import { AS_BYTES, type RawMethod } from "./services.ts";
+import { AS_BYTES, type RawMethod } from "../../src/xds/services.ts";
 
 /** The folder that holds our .proto files; beside src/ in a clone and beside dist/ in the package. */
 export const PROTO_DIRECTORY = fileURLToPath(new URL("../../proto/", import.meta.url));
