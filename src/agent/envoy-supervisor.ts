@@ -67,6 +67,11 @@ export function envoySupervisor(options: SupervisorOptions): EnvoySupervisor {
     const how = found === undefined ? "started" : "adopted: it was running already";
     const { adminAddress, pid } = running;
     log.info({ component: "envoy", admin: adminAddress, ...(pid === undefined ? {} : { pid }) }, `Envoy ${how}`);
+    if (found !== undefined && options.args.length > 0)
+      log.warn(
+        { component: "envoy", hint: "End that Envoy to have it started with them." },
+        `the adopted Envoy goes on with the arguments that it had, not with: ${options.args.join(" ")}`,
+      );
     return running;
   };
 

@@ -203,7 +203,7 @@ function everyXdsClientTrusts(input: GateInput, root: RootId): Blocked | undefin
       row.assumed !== undefined || trustsOnXds(row, root)
         ? undefined
         : `not proven to trust ${name} on its xDS connection: ${whatIsMissing(row, root)}`,
-    (list) => `waiting for the proof that ${list} trust ${name} on their xDS connections`,
+    (list) => `no proof yet of trust in ${name} on the xDS connection of ${list}`,
   );
 }
 

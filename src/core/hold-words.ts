@@ -1,6 +1,7 @@
 /** A hold in full, for people: each proxy that it waits for, since when it is absent and until when it counts, and what ends it. */
 
 import type { Hold, HoldReason, Waiting } from "./holds.ts";
+import { ENVOY_USED_IT } from "./ledger-queries.ts";
 
 /** One line for each proxy that the hold waits for, absent ones first: they are what somebody has to decide about. */
 export function waitingLines(hold: Hold): string[] {
@@ -58,7 +59,9 @@ const FOR_PRESENT: Partial<Readonly<Record<HoldReason, (one: Waiting, hold: Hold
   StillPresented: () => ["Those that are connected are given other leaves; their ACKs end it."],
   WaitingForCredentials: (one, hold) => [
     `Have its credentials renewed: \`meshroot proxy agent\` does it by itself, \`meshroot proxy bootstrap ${one.identity} --out ITS-FOLDER\` once.`,
-    ...(hold.gate === "xdsControlPlane" || one.absentSide === "agent" ? [assume(one)] : []),
+    ...(hold.gate === "xdsControlPlane" || (one.absentSide === "agent" && !one.detail.endsWith(ENVOY_USED_IT))
+      ? [assume(one)]
+      : []),
   ],
 };
 

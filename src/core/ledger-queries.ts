@@ -94,9 +94,12 @@ export function hasAgent(row: ProxyRow): boolean {
   return row.auth.agent !== undefined;
 }
 
+/** Of the reasons of `authenticatesWith` the one that nobody can answer for: the Envoy is here, and uses it. */
+export const ENVOY_USED_IT = "its Envoy last authenticated with it";
+
 /** C5: which of its sides may come to us with a credential under `root`, in words; undefined: none. */
 export function authenticatesWith(row: ProxyRow, root: RootId, now: number): string | undefined {
-  if (row.auth.envoy === root) return "its Envoy last authenticated with it";
+  if (row.auth.envoy === root) return ENVOY_USED_IT;
   // With `assume` an operator answers for an agent that is gone for good.
   if (row.auth.agent === root && row.assumed === undefined) return "its agent last authenticated with it";
   if (row.issued.has(root)) return "it was handed one that it has not used yet";

@@ -1,7 +1,7 @@
 /** Starts an Envoy and looks after it until it ends. */
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, openSync, readFileSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -144,9 +144,11 @@ function spawnLogged(options: StartEnvoyOptions, args: string[]): Logged {
   const how = { detached, ...(cwd === undefined ? {} : { cwd }) };
   if (logPath !== undefined) {
     const log = openSync(logPath, "a", 0o600);
+    // What stands there is an earlier Envoy's.
+    const { size } = fstatSync(log);
     try {
       const child = spawn(options.binary, args, { stdio: ["ignore", log, log], ...how });
-      return { child, logTail: () => lastLines(readFileSync(logPath, "utf8")) };
+      return { child, logTail: () => lastLines(readFileSync(logPath).toString("utf8", size)) };
     } finally {
       closeSync(log);
     }

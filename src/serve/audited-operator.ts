@@ -20,6 +20,8 @@ const SAID: Readonly<Record<OperatorAction, string>> = {
   retry: "an operator has refused secrets sent again",
 };
 
+const NOTHING_TO_RETRY = "an operator asked for refused secrets to be sent again; this proxy refuses none";
+
 export type OperateDeps = {
   readonly controller: RotationController;
   readonly clock: Clock;
@@ -43,7 +45,8 @@ export function liveOperator({ controller, clock, log, retry }: OperateDeps) {
       throw error;
     }
     const reason = request.reason.trim();
-    audit(log, row, { action: request.action, reason }, `${SAID[request.action]}${reason === "" ? "" : `: ${reason}`}`);
+    const said = request.action === "retry" && answer.refused.length === 0 ? NOTHING_TO_RETRY : SAID[request.action];
+    audit(log, row, { action: request.action, reason }, `${said}${reason === "" ? "" : `: ${reason}`}`);
     if (request.action === "retry") retry(event.proxy);
     return answer;
   };

@@ -149,6 +149,7 @@ test("retry sends what was refused at once, in new bytes; it needs a server", as
   const server = await startServer(t);
   const cart = await started(server, "cart.shop");
   assert.match((await proxy(server, "retry", "cart.shop")).stdout, /nothing to send again, it refuses nothing/);
+  await server.logged(/^an operator asked for refused secrets to be sent again; this proxy refuses none$/);
   cart.judge = () => "Failed to load";
   await server.createRoot("next");
   await until("the refusal", () => statusOf(server, cart.uuid).sync === "ERROR");

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { absentLines, waitingLines, waysOut } from "../../src/core/hold-words.ts";
 import type { Hold, Waiting } from "../../src/core/holds.ts";
+import { ENVOY_USED_IT } from "../../src/core/ledger-queries.ts";
 
 const HERE: Waiting = {
   proxy: "11111111-0000-0000-0000-000000000000",
@@ -73,6 +74,8 @@ test("a hold of the xDS port: `assume` where it applies", () => {
   assert.match(credentials("xdsControlPlane", HERE), /proxy assume/);
   assert.doesNotMatch(credentials("bootstrap", HERE), /proxy assume/);
   assert.match(credentials("bootstrap", { ...HERE, absentSide: "agent" }), /proxy assume/);
+  const byEnvoy = { ...HERE, absentSide: "agent", detail: `may come with it: ${ENVOY_USED_IT}` } as const;
+  assert.doesNotMatch(credentials("bootstrap", byEnvoy), /proxy assume/, "it would not end that hold");
   assert.match(
     waitingLines(hold("WaitingForCredentials", [{ ...HERE, absentSide: "agent" }]))[0] ?? "",
     /its agent is absent/,

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { stringify } from "yaml";
 import { MeshrootError } from "../../src/core/errors.ts";
@@ -77,6 +77,14 @@ test("a bootstrap that Envoy refuses is MR6002 with Envoy's own words; so is a b
     return true;
   });
   await assert.rejects(startEnvoy({ binary: "/no/such/envoy", bootstrapPath, name: "none" }), /MR6002.*ENOENT/);
+  const logPath = join(dirname(bootstrapPath), "envoy.log");
+  await writeFile(logPath, "the words of an earlier Envoy\n");
+  await assert.rejects(startEnvoy({ binary: found.path, bootstrapPath, name: "bad", logPath }), (error) => {
+    assert.ok(error instanceof MeshrootError);
+    assert.match(error.hint, /nonsense/);
+    assert.doesNotMatch(error.hint, /earlier/);
+    return true;
+  });
 });
 
 test("it ends with the process that started it, also when a signal ends that one", async (t) => {

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { MeshrootError } from "../../core/errors.ts";
 import { isObject } from "../../core/object-reader.ts";
 import { type BeforeStep, createAtomically } from "./atomic-write.ts";
-import { isSystemError } from "./system-error.ts";
+import { errorText, isSystemError } from "./system-error.ts";
 
 export type FileLock = { release(): Promise<void> };
 
@@ -24,7 +24,8 @@ const RETRY_MS = 50;
 /**
  * Takes the lock at `path`, trying for up to `waitMs`. A lock whose process is gone is taken over: gone means that no
  * process has its number, or that the one that has it started at another time. Across hosts (a shared volume) nobody can
- * tell, so such a lock stands until somebody deletes the file. Throws MR2001, which names the holder.
+ * tell, so such a lock stands until somebody deletes the file. Throws MR2001, which names the holder, and MR2002 where the file
+ * can't be made.
  */
 export async function takeLock(path: string, waitMs = 0, beforeStep?: BeforeStep): Promise<FileLock> {
   const me: Holder = {
@@ -35,8 +36,7 @@ export async function takeLock(path: string, waitMs = 0, beforeStep?: BeforeStep
   };
   // The content is written before the name appears, so that nobody ever reads half a lock.
   for (let waitedMs = 0; ; waitedMs += RETRY_MS) {
-    if (await createAtomically(path, `${JSON.stringify(me)}\n`, { mode: 0o600, beforeStep }))
-      return { release: () => release(path, me) };
+    if (await claim(path, me, beforeStep)) return { release: () => release(path, me) };
     const holder = await readHolder(path);
     if (holder === undefined) continue;
     if (await isGone(holder)) {
@@ -45,6 +45,19 @@ export async function takeLock(path: string, waitMs = 0, beforeStep?: BeforeStep
     }
     if (waitedMs >= waitMs) throw inUse(path, holder);
     await sleep(RETRY_MS);
+  }
+}
+
+async function claim(path: string, me: Holder, beforeStep: BeforeStep | undefined): Promise<boolean> {
+  try {
+    return await createAtomically(path, `${JSON.stringify(me)}\n`, { mode: 0o600, beforeStep });
+  } catch (error) {
+    throw new MeshrootError(
+      "MR2002",
+      `can't make ${path}: ${errorText(error)}`,
+      "Check that this user owns the directory and that its disk has room.",
+      error,
+    );
   }
 }
 

@@ -94,6 +94,11 @@ test("a lock of another host stands until it is deleted, and so does a file that
   await assert.rejects(takeLock(path), { code: "MR2001", message: /on elsewhere/, hint: /delete/ });
   await writeFile(path, "12\n");
   await assert.rejects(takeLock(path), { code: "MR2001", message: /is not a lock/ });
+  await assert.rejects(takeLock(join(path, "lock")), {
+    code: "MR2002",
+    message: /can't make/,
+    hint: /owns the directory/,
+  });
 });
 
 test("of many processes that find a stale lock, one gets it", async (t) => {
