@@ -52,6 +52,13 @@ const SCHEMA = z.object({
   settleMs: duration(),
   recoveryWindowMs: duration(),
   absentPolicy: word("until-leaf-expiry", "wait"),
+  maxStreamAgeMs: duration(10_000),
+  streamRate: z.coerce
+    .string()
+    .regex(/^[1-9]\d{0,5}$/, "is not a number of streams per second (1-999999)")
+    .transform(Number),
+  drainWindowMs: duration(),
+  xdsPortExtras: word("on", "off"),
   logLevel: word("trace", "debug", "info", "warn", "error", "fatal", "silent"),
   logFormat: word("auto", "json", "pretty"),
 });
@@ -92,6 +99,22 @@ export const SETTINGS: Readonly<Record<Setting, SettingDoc>> = {
     placeholder: "<name>",
     standard: "until-leaf-expiry",
     help: "how long a disconnected proxy holds gates: until-leaf-expiry, wait",
+  },
+  maxStreamAgeMs: {
+    placeholder: "<duration>",
+    standard: "30m",
+    help: "how long an xDS stream lasts, give or take a fifth; its proxy opens the next one at once",
+  },
+  streamRate: { placeholder: "<number>", standard: "1000", help: "new xDS streams that are let in per second" },
+  drainWindowMs: {
+    placeholder: "<duration>",
+    standard: "5s",
+    help: "over how long proxies are let go at SIGTERM, so that they do not all come back at once",
+  },
+  xdsPortExtras: {
+    placeholder: "<on|off>",
+    standard: "on",
+    help: "gRPC health and reflection on the port for proxies, too",
   },
   logLevel: { placeholder: "<name>", standard: "info", help: "trace, debug, info, warn, error, fatal, silent" },
   logFormat: { placeholder: "<name>", standard: "auto", help: "auto (pretty on a terminal), json, pretty" },

@@ -2,9 +2,9 @@
 
 import type { LeafContent } from "../core/content.ts";
 import type { ProxyIdentity } from "../core/identity.ts";
+import { tokenBucket } from "../core/token-bucket.ts";
 import type { RootId } from "../core/trust.ts";
 import type { Clock, IssuedCertificate, Log } from "./ports.ts";
-import { tokenBucket } from "./token-bucket.ts";
 
 export type LeafKind = LeafContent["kind"];
 

@@ -32,6 +32,7 @@ export const ERROR_CODES = {
   MR4001: "xDS client refused",
   MR4002: "xDS request invalid",
   MR4003: "secret withheld",
+  MR4004: "client status request invalid",
   MR5001: "unknown command or flag",
   MR5002: "configuration invalid",
   MR5003: "address in use",

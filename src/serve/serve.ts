@@ -12,7 +12,7 @@ import { RotationController } from "../controller/rotation-controller.ts";
 import { type MeshStatus, meshStatus } from "../controller/status.ts";
 import { outdated } from "../core/connections.ts";
 import { rootOf } from "../core/trust.ts";
-import { HealthServer } from "../ops/health.ts";
+import { openGrpcPort, openGrpcSocket } from "../ops/grpc-port.ts";
 import { closeHttp, httpApp, serveHttp } from "../ops/http.ts";
 import { createMetrics } from "../ops/metrics.ts";
 import { createTresor } from "../providers/tresor.ts";
@@ -25,7 +25,7 @@ import { stateFiles } from "../stores/files/state-files.ts";
 import { type ClientIdentity, identifyClient } from "../xds/client-identity.ts";
 import { SecretSource } from "../xds/secret-source.ts";
 import { XdsServer } from "../xds/server.ts";
-import { adminApp, adminSocketPath } from "./admin-api.ts";
+import { adminApp, adminSocketPath, grpcSocketPath } from "./admin-api.ts";
 import { auditStandingWords, liveOperator } from "./audited-operator.ts";
 import { collectMetrics } from "./collect-metrics.ts";
 import { complainer } from "./complainer.ts";
@@ -33,6 +33,7 @@ import { firstRoot } from "./first-root.ts";
 import { Issuing, spreadRenewal, XDS_SERVER_NAMES } from "./issuing.ts";
 import { firstCredentials, keepCredentials, ServerCredentials } from "./own-credentials.ts";
 import { refusedLine } from "./refused-client.ts";
+import { SideServices } from "./side-services.ts";
 
 export type RunningServer = {
   readonly xdsPort: number;
@@ -146,7 +147,7 @@ async function start(
   source = new SecretSource({ controller, secrets, clock, log });
 
   const own = new ServerCredentials({ issuing, secrets: secretStore, namespace: config.namespace, clock });
-  const nodes = new Map<string, string>();
+  const side = new SideServices({ controller, secrets });
   const xds = new XdsServer<ClientIdentity>({
     credentials: await firstCredentials(controller, own),
     identify: (certificate) => identifyClient(certificate, controller.trust, clock.now()),
@@ -156,26 +157,31 @@ async function start(
       const { fields, message } = refusedLine(refusal, controller);
       log.warn({ component: "xds", ...fields }, message);
     },
-    onNode: (client) => nodes.set(client.identity.proxy.uuid, client.node.id),
+    onNode: (client) => side.noteNode(client),
     onEvent: (event) => metrics.xdsMessages.inc({ type: event.type }),
+    outdated: ({ identity: { proxy, root, notAfter }, fingerprint, openedAt }) => {
+      const row = controller.ledger.proxies.get(proxy.uuid);
+      return outdated({ root, notAfter, fingerprint, openedAt }, row, controller.trust, clock.now());
+    },
     onRetired: ({ identity: { proxy }, remote }, reason) =>
       log.info(
         { component: "xds", proxy: proxy.uuid, identity: `${proxy.serviceAccount}.${proxy.namespace}`, remote },
         `xDS connection closed, so that the proxy opens a new one: ${reason}`,
       ),
+    ...(config.xdsPortExtras === "on" ? { extend: (server) => side.addToXdsPort(server) } : {}),
+    maxStreamAgeMs: config.maxStreamAgeMs,
+    streamsPerSecond: config.streamRate,
     now: clock.now,
   });
   // Closed after the xDS port, so that whoever watches hears NOT_SERVING before streams end (R78).
-  const health = new HealthServer();
+  const healthAddress = { host: config.bind, port: config.healthPort };
+  const health = await openGrpcPort("health", healthAddress, "--health-port", (server) => side.addToHealthPort(server));
   cleanups.push(() => health.close());
   const xdsPort = await xds.listen(config.bind, config.xdsPort);
-  cleanups.push(() => xds.close());
+  cleanups.push(() => xds.close({ drainMs: config.drainWindowMs }));
   keepCredentials(controller, own, xds, log);
-  controller.subscribe(() => {
-    const { trust, ledger } = controller;
-    xds.retire(({ identity: { proxy, root, notAfter }, fingerprint, openedAt }) =>
-      outdated({ root, notAfter, fingerprint, openedAt }, ledger.proxies.get(proxy.uuid), trust, clock.now()),
-    );
+  controller.subscribe((what) => {
+    if (what === "trust") xds.recheck();
   });
 
   const status = () =>
@@ -184,7 +190,7 @@ async function start(
       controller,
       absentPolicy: config.absentPolicy,
       wanted: (proxy, name) => secrets.wanted(proxy, name, "envoy"),
-      nodeOf: (proxy) => nodes.get(proxy),
+      nodeOf: (proxy) => side.nodeOf(proxy),
       now: clock.now,
     });
   metrics.buildInfo.set({ version }, 1);
@@ -199,9 +205,12 @@ async function start(
   });
   const http = await serveHttp(app, { host: config.bind, port: config.httpPort }, "--http-port");
   cleanups.push(() => closeHttp(http.server));
-  const healthPort = await health.listen(config.bind, config.healthPort);
-  cleanups.push(() => health.setServing(false));
-  health.setServing(true);
+  const operator = await openGrpcSocket("operator's gRPC", grpcSocketPath(dataDir.path), "--data-dir", (server) =>
+    side.addToOperatorSocket(server),
+  );
+  cleanups.push(() => operator.close());
+  cleanups.push(() => side.health.setServing(false));
+  side.health.setServing(true);
 
   const admin = await openAdmin(dataDir.path, {
     version,
@@ -239,7 +248,7 @@ async function start(
 
   const signer = rootOf(controller.trust, controller.trust.signer);
   log.debug({ component: "serve", dataDir: dataDir.path, xdsPort, signer: signer.name }, "serving");
-  return { xdsPort, httpPort: http.port, healthPort, dataDir: dataDir.path, status, stop };
+  return { xdsPort, httpPort: http.port, healthPort: health.port, dataDir: dataDir.path, status, stop };
 }
 
 /** A folder or file that can't be read for now: what was read last stays in force, and the next poll tries again. */

@@ -1,9 +1,11 @@
 /** `meshroot/xds`: an xDS server for Node that knows streams, subscriptions and versions, and nothing of certificates. */
 
+export type { XdsConnection } from "./connections.ts";
 export { type Resource, type ResourceMap, type ResourceMapOptions, resourceMap } from "./resource-map.ts";
-export { type XdsConnection, XdsServer, type XdsServerDeps } from "./server.ts";
+export { type ResourceSet, type ResourceSetOptions, type ResourceVerdict, resourceSet } from "./resource-set.ts";
+export { XdsServer, type XdsServerDeps } from "./server.ts";
 export type { ResourceSession, ResourceSource, XdsClient } from "./source.ts";
 export type { StreamEvent } from "./stream.ts";
 export type { Bytes, Item, Offer, Packing, Verdict } from "./subscription.ts";
 export type { FrontCredentials, RefusedClient } from "./tls-front.ts";
-export type { AnyResource } from "./wire.ts";
+export type { AnyResource, Node } from "./wire.ts";

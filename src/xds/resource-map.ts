@@ -1,4 +1,7 @@
-/** A source that serves what it was told to: the same resources to every client, from memory. */
+/**
+ * A source that serves what it was told to: the same resources to every client, from memory. Until the first `set` there are
+ * none, and who asks for all is told so. For types that refer to each other see `resourceSet`.
+ */
 
 import type { ResourceSession, ResourceSource } from "./source.ts";
 import type { Packing } from "./subscription.ts";

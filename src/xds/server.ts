@@ -1,12 +1,23 @@
 /** The xDS server: TLS front, gRPC services, streams. Generic in what it serves; identities come from certificates. */
 
-import { createHash, randomBytes } from "node:crypto";
-import type { TLSSocket } from "node:tls";
-import { type ConnectionInjector, Server, ServerCredentials, type ServerDuplexStream, status } from "@grpc/grpc-js";
+import { randomBytes } from "node:crypto";
+import {
+  type ConnectionInjector,
+  Server,
+  ServerCredentials,
+  type ServerDuplexStream,
+  type ServerUnaryCall,
+  type sendUnaryData,
+  status,
+} from "@grpc/grpc-js";
+import { guarded } from "../core/grpc-guard.ts";
+import { tokenBucket } from "../core/token-bucket.ts";
+import { Connections, type XdsConnection } from "./connections.ts";
+import { fetchResources } from "./fetch.ts";
 import { AGGREGATED, type DiscoveryService, serviceOf } from "./services.ts";
 import type { ResourceSource, XdsClient } from "./source.ts";
 import { type StreamEvent, XdsStream } from "./stream.ts";
-import { type FrontCredentials, type FrontDeps, remoteOf, TlsFront } from "./tls-front.ts";
+import { type FrontCredentials, type FrontDeps, TlsFront } from "./tls-front.ts";
 
 type Call = ServerDuplexStream<Buffer, Buffer>;
 
@@ -14,39 +25,32 @@ export type XdsServerDeps<Identity> = {
   readonly credentials: FrontDeps["credentials"];
   /** Identity of the client behind this certificate (DER); throws MR4001. Asked at every handshake and every stream. */
   readonly identify: (certificate: Buffer) => Identity;
+  /** On ADS changes go out in the order of their types here, which has to be make before break: clusters first. */
   readonly sources: readonly ResourceSource<Identity>[];
-  readonly refused: FrontDeps["refused"];
-  readonly onNode: (client: XdsClient<Identity>) => void;
-  readonly onEvent: (event: StreamEvent) => void;
-  /** A connection is being closed by us, for this reason. */
-  readonly onRetired: (connection: XdsConnection<Identity>, reason: string) => void;
-  readonly now: () => number;
-};
-
-/** One client's connection: streams come and go on it, its certificate stays. */
-export type XdsConnection<Identity> = {
-  readonly identity: Identity;
-  /** SHA-256 of the client certificate's DER, 64 lower-case hex digits. */
-  readonly fingerprint: string;
+  readonly refused?: FrontDeps["refused"];
+  readonly onNode?: (client: XdsClient<Identity>) => void;
+  readonly onEvent?: (event: StreamEvent) => void;
+  /** Why this connection has to end now, with its streams; undefined: it may stay. Asked every second. */
+  readonly outdated?: (connection: XdsConnection<Identity>) => string | undefined;
+  readonly onRetired?: (connection: XdsConnection<Identity>, reason: string) => void;
+  /** Adds other gRPC services to the port. Their callers have passed the handshake, no more is known of them. */
+  readonly extend?: (server: Server) => void;
+  /** Milliseconds after which a stream is ended with OK, give or take a fifth (R75). Default: 30 minutes. */
+  readonly maxStreamAgeMs?: number;
+  /** Streams that may be opened per second, and twice as many at once (R76). Default: 1,000. */
+  readonly streamsPerSecond?: number;
+  /** A vanished peer is noticed within the sum of both (R74). Default: 30 s and 10 s. */
+  readonly keepalive?: { readonly timeMs: number; readonly timeoutMs: number };
   /** Milliseconds since the epoch. */
-  readonly openedAt: number;
-  readonly remote: string;
+  readonly now?: () => number;
 };
 
-type Live<Identity> = XdsConnection<Identity> & {
-  readonly socket: TLSSocket;
-  readonly streams: Set<XdsStream<Identity>>;
-  retired: boolean;
-};
-
-const SWEEP_MS = 1_000;
-/** Between the end of a connection's streams and its own: the trailers have to get out. */
-const CLOSE_AFTER_MS = 50;
-/** A vanished peer is noticed within the sum of both (R74). */
-const KEEPALIVE = { "grpc.keepalive_time_ms": 30_000, "grpc.keepalive_timeout_ms": 10_000 };
+const MAX_STREAM_AGE_MS = 30 * 60_000;
+const STREAMS_PER_SECOND = 1_000;
+const KEEPALIVE = { timeMs: 30_000, timeoutMs: 10_000 };
 
 /** A request names secrets and a node: more than this is no proxy's, and would hold up everybody while it is read. */
-const LIMITS = { "grpc.max_receive_message_length": 1024 * 1024 };
+const LIMITS = { "grpc.max_receive_message_length": 1024 * 1024, "grpc.max_concurrent_streams": 1_000 };
 
 export class XdsServer<Identity> {
   readonly #deps: XdsServerDeps<Identity>;
@@ -54,139 +58,147 @@ export class XdsServer<Identity> {
   readonly #grpc: Server;
   readonly #injector: ConnectionInjector;
   readonly #front: TlsFront;
-  readonly #connections = new Map<string, Live<Identity>>();
+  readonly #connections: Connections<Identity>;
+  readonly #admission: ReturnType<typeof tokenBucket>;
+  readonly #now: () => number;
   /** Nonces begin with it, so that none of an earlier process can match (R11). */
   readonly #process = randomBytes(6).toString("hex");
   #opened = 0;
   #draining = false;
-  #sweeper: NodeJS.Timeout | undefined;
 
   constructor(deps: XdsServerDeps<Identity>) {
+    const { keepalive = KEEPALIVE, streamsPerSecond = STREAMS_PER_SECOND, now = Date.now } = deps;
     this.#deps = deps;
+    this.#now = now;
     this.#sources = new Map(deps.sources.map((source) => [source.typeUrl, source]));
-    this.#grpc = new Server({ ...KEEPALIVE, "grpc.max_concurrent_streams": 1_000, ...LIMITS });
-    this.#serve(AGGREGATED, undefined);
-    for (const { typeUrl } of deps.sources) {
-      const service = serviceOf(typeUrl);
-      if (service !== undefined) this.#serve(service, typeUrl);
+    this.#admission = tokenBucket({ burst: 2 * streamsPerSecond, perSecond: streamsPerSecond });
+    this.#connections = new Connections({
+      outdated: deps.outdated ?? (() => undefined),
+      onRetired: deps.onRetired ?? (() => undefined),
+      maxStreamAgeMs: deps.maxStreamAgeMs ?? MAX_STREAM_AGE_MS,
+      now,
+    });
+    this.#grpc = guarded(
+      new Server({
+        ...LIMITS,
+        "grpc.keepalive_time_ms": keepalive.timeMs,
+        "grpc.keepalive_timeout_ms": keepalive.timeoutMs,
+      }),
+    );
+    this.#serve(AGGREGATED);
+    for (const source of deps.sources) {
+      const service = serviceOf(source.typeUrl);
+      if (service !== undefined) this.#serve(service, source);
     }
+    deps.extend?.(this.#grpc);
     this.#injector = this.#grpc.createConnectionInjector(ServerCredentials.createInsecure());
     this.#front = new TlsFront({
       credentials: deps.credentials,
-      accept: (socket, certificate) => this.#accept(socket, certificate),
+      accept: (socket, certificate) => {
+        this.#connections.add(socket, certificate, deps.identify(certificate));
+        this.#injector.injectConnection(socket);
+      },
       check: (certificate) => void deps.identify(certificate),
-      refused: deps.refused,
+      refused: deps.refused ?? (() => undefined),
     });
   }
 
   /** Returns the port. Throws MR5003 when the address is taken. */
   async listen(host: string, port: number): Promise<number> {
     const bound = await this.#front.listen(host, port);
-    this.#sweeper = setInterval(() => {
-      for (const stream of this.#allStreams()) stream.sweep();
-    }, SWEEP_MS);
-    this.#sweeper.unref();
+    this.#connections.start();
     return bound;
   }
 
   get streams(): number {
-    return this.#allStreams().length;
+    return this.#connections.streams;
   }
 
-  /**
-   * Ends the connections for which `why` gives a reason: their streams with OK, then the socket. Ending streams alone would
-   * not do, because Envoy opens the next ones on the same connection, with the credential of its handshake (C4, V).
-   */
-  retire(why: (connection: XdsConnection<Identity>) => string | undefined): void {
-    for (const connection of this.#connections.values()) {
-      const reason = connection.retired ? undefined : why(connection);
-      if (reason === undefined) continue;
-      connection.retired = true;
-      this.#deps.onRetired(connection, reason);
-      for (const stream of [...connection.streams]) stream.end();
-      setTimeout(() => connection.socket.destroySoon(), CLOSE_AFTER_MS);
-    }
+  /** Asks `outdated` about every connection now; else that is done every second. */
+  recheck(): void {
+    this.#connections.recheck();
   }
 
   setCredentials(credentials: FrontCredentials): void {
     this.#front.setCredentials(credentials);
   }
 
-  /** Ends every stream with OK, then closes the port. */
-  async close(): Promise<void> {
+  /**
+   * Takes no more streams, ends the open ones with OK and their connections with them, spread over `drainMs`, so that not all
+   * clients knock at another server at once (R78); then closes the port.
+   */
+  async close({ drainMs = 0 }: { readonly drainMs?: number } = {}): Promise<void> {
     this.#draining = true;
-    clearInterval(this.#sweeper);
-    for (const stream of this.#allStreams()) stream.end();
-    await new Promise((resolve) => setTimeout(resolve, this.#opened === 0 ? 0 : 50));
+    await this.#connections.drain(drainMs);
     this.#injector.destroy();
     await this.#front.close();
     this.#grpc.forceShutdown();
   }
 
-  #serve({ sotw, delta }: DiscoveryService, typeUrl: string | undefined): void {
+  #serve({ sotw, delta, fetch }: DiscoveryService, source?: ResourceSource<Identity>): void {
     this.#grpc.addService(
       { sotw, delta },
       {
-        sotw: (call: Call) => this.#open(call, "sotw", typeUrl),
-        delta: (call: Call) => this.#open(call, "delta", typeUrl),
+        sotw: (call: Call) => this.#open(call, "sotw", source?.typeUrl),
+        delta: (call: Call) => this.#open(call, "delta", source?.typeUrl),
+      },
+    );
+    if (fetch === undefined || source === undefined) return;
+    this.#grpc.addService(
+      { fetch },
+      {
+        fetch: (call: ServerUnaryCall<Buffer, Buffer>, answer: sendUnaryData<Buffer>) => {
+          const identity = this.#admit(call, (refusal) => answer(refusal));
+          if (identity === undefined) return;
+          const client = { identity, streamId: this.#nextStreamId() };
+          fetchResources(source, client, call.request).then((response) => answer(null, response), answer);
+        },
       },
     );
   }
 
   #open(call: Call, variant: "sotw" | "delta", serviceType: string | undefined): void {
-    const identity = this.#identify(call);
-    const connection = this.#connections.get(call.getPeer());
-    if (identity === undefined || connection === undefined) return;
-    this.#opened += 1;
+    const identity = this.#admit(call, (refusal) => void call.emit("error", refusal));
+    if (identity === undefined) return;
+    const remote = call.getPeer();
     const stream: XdsStream<Identity> = new XdsStream<Identity>({
       call,
       variant,
       serviceType,
       sources: this.#sources,
       identity,
-      streamId: `${this.#process}-${this.#opened}`,
-      now: this.#deps.now,
-      onNode: this.#deps.onNode,
-      onEvent: this.#deps.onEvent,
-      onEnd: () => void connection.streams.delete(stream),
+      streamId: this.#nextStreamId(),
+      now: this.#now,
+      onNode: (client) => this.#deps.onNode?.(client),
+      onEvent: (event) => this.#deps.onEvent?.(event),
+      onEnd: () => this.#connections.leave(remote, stream),
     });
-    connection.streams.add(stream);
+    this.#connections.enter(remote, stream);
   }
 
-  #allStreams(): XdsStream<Identity>[] {
-    return [...this.#connections.values()].flatMap(({ streams }) => [...streams]);
+  #nextStreamId(): string {
+    this.#opened += 1;
+    return `${this.#process}-${this.#opened}`;
   }
 
-  #accept(socket: TLSSocket, certificate: Buffer): void {
-    const remote = remoteOf(socket);
-    this.#connections.set(remote, {
-      identity: this.#deps.identify(certificate),
-      fingerprint: createHash("sha256").update(certificate).digest("hex"),
-      openedAt: this.#deps.now(),
-      remote,
-      socket,
-      streams: new Set(),
-      retired: false,
-    });
-    socket.once("close", () => this.#connections.delete(remote));
-    this.#injector.injectConnection(socket);
-  }
-
-  /** Asked again for each stream: a connection may outlive the certificate that opened it. */
-  #identify(call: Call): Identity | undefined {
-    const refuse = (code: number, details: string): undefined => {
-      call.emit("error", Object.assign(new Error(details), { code, details }));
+  /** Before anything is made for it (R76). The certificate is asked again: a connection may outlive it. */
+  #admit(call: Pick<Call, "getPeer" | "getAuthContext">, refuse: (refusal: Refusal) => void): Identity | undefined {
+    const because = (code: number, details: string): undefined => {
+      refuse(Object.assign(new Error(details), { code, details }));
     };
-    if (this.#draining) return refuse(status.UNAVAILABLE, "the server is shutting down");
-    const connection = this.#connections.get(call.getPeer());
-    if (connection === undefined || connection.retired)
-      return refuse(status.UNAVAILABLE, "this connection is being closed: come again on a new one");
+    if (this.#draining) return because(status.UNAVAILABLE, "the server is shutting down");
+    if (!this.#connections.takesStreams(call.getPeer()))
+      return because(status.UNAVAILABLE, "this connection is being closed: come again on a new one");
+    if (!this.#admission.take(this.#now()))
+      return because(status.RESOURCE_EXHAUSTED, "too many new streams at once: come again a little later");
     const certificate = call.getAuthContext().sslPeerCertificate?.raw;
-    if (certificate === undefined) return refuse(status.UNAUTHENTICATED, "a client certificate is required");
+    if (certificate === undefined) return because(status.UNAUTHENTICATED, "a client certificate is required");
     try {
       return this.#deps.identify(certificate);
     } catch (error) {
-      return refuse(status.UNAUTHENTICATED, (error as Error).message);
+      return because(status.UNAUTHENTICATED, (error as Error).message);
     }
   }
 }
+
+type Refusal = Error & { readonly code: number; readonly details: string };

@@ -13,13 +13,19 @@ export const AS_BYTES = {
   responseDeserialize: same,
 } as const;
 
-export type DiscoveryService = { readonly name: string; readonly sotw: RawMethod; readonly delta: RawMethod };
+/** ADS has no `fetch`. */
+export type DiscoveryService = {
+  readonly name: string;
+  readonly sotw: RawMethod;
+  readonly delta: RawMethod;
+  readonly fetch?: RawMethod;
+};
 
 const PREFIX = "type.googleapis.com/";
 
 /** Envoy docs: xDS protocol, "gRPC and REST". `plural`: what the names of its methods end with. */
 function ofType(name: string, plural: string): DiscoveryService {
-  return discoveryService(name, `Stream${plural}`, `Delta${plural}`);
+  return discoveryService(name, `Stream${plural}`, `Delta${plural}`, `Fetch${plural}`);
 }
 
 export const SECRETS = ofType("envoy.service.secret.v3.SecretDiscoveryService", "Secrets");
@@ -56,12 +62,19 @@ export const AGGREGATED: DiscoveryService = discoveryService(
   "DeltaAggregatedResources",
 );
 
-function discoveryService(name: string, sotw: string, delta: string): DiscoveryService {
-  return { name, sotw: rawStream(`/${name}/${sotw}`), delta: rawStream(`/${name}/${delta}`) };
-}
-
-function rawStream(path: string): RawMethod {
-  return { path, requestStream: true, responseStream: true, ...AS_BYTES };
+function discoveryService(name: string, sotw: string, delta: string, fetch?: string): DiscoveryService {
+  const raw = (method: string, isStream: boolean): RawMethod => ({
+    path: `/${name}/${method}`,
+    requestStream: isStream,
+    responseStream: isStream,
+    ...AS_BYTES,
+  });
+  return {
+    name,
+    sotw: raw(sotw, true),
+    delta: raw(delta, true),
+    ...(fetch === undefined ? {} : { fetch: raw(fetch, false) }),
+  };
 }
 
 function same(bytes: Buffer): Buffer {

@@ -1,13 +1,13 @@
 /** What the xDS layer serves: resources of one type, behind one interface. The layer knows nothing of their meaning. */
 
 import type { Item, Offer, Packing, Verdict } from "./subscription.ts";
-import type { AnyResource } from "./wire.ts";
+import type { AnyResource, Node } from "./wire.ts";
 
 /** Who is at the other end of a stream, as its transport proved it, with what it says about itself. */
 export type XdsClient<Identity> = {
   readonly identity: Identity;
   readonly streamId: string;
-  readonly node: { readonly id: string; readonly cluster: string; readonly userAgentName: string };
+  readonly node: Node;
 };
 
 export type ResourceSource<Identity> = {
@@ -16,8 +16,11 @@ export type ResourceSource<Identity> = {
   readonly packing: Packing;
   /** See `SubscriptionOptions.wildcard`. */
   readonly wildcard: boolean;
-  /** One session for each stream that asks for this type. `changed` is to be called when an offer may have changed. */
-  open(client: XdsClient<Identity>, changed: () => void): ResourceSession;
+  /**
+   * One session for each stream that asks for this type. `changed` is to be called when an offer may have changed.
+   * `returning`: the client's first request says that it holds resources of this type from an earlier stream.
+   */
+  open(client: XdsClient<Identity>, changed: () => void, returning?: boolean): ResourceSession;
 };
 
 export type ResourceSession = {

@@ -56,6 +56,8 @@ type Typed = {
   readonly view: View;
   /** A response is being recorded or written: the next one waits (R72). */
   writing: boolean;
+  /** Something may have changed that could not be sent yet: types that come after this one wait for it. */
+  waiting: boolean;
 };
 
 export class XdsStream<Identity> {
@@ -74,6 +76,13 @@ export class XdsStream<Identity> {
     deps.call.on("close", () => this.#close());
   }
 
+  /** No response is on its way, and none waits for its answer. */
+  get isIdle(): boolean {
+    for (const { subscription, writing } of this.#types.values())
+      if (writing || subscription.inFlight !== undefined) return false;
+    return true;
+  }
+
   /** Ends the stream with OK: Envoy comes back within half a second and logs it at debug only (R75). */
   end(): void {
     if (this.#ended) return;
@@ -85,9 +94,10 @@ export class XdsStream<Identity> {
   sweep(): void {
     const now = this.#deps.now();
     for (const [typeUrl, typed] of this.#types) {
-      const overdue =
-        typed.subscription.inFlight !== undefined && now >= typed.subscription.inFlight.at + ANSWER_WITHIN_MS;
-      this.#step(typeUrl, typed, { type: overdue && !typed.writing ? "overdue" : "changed" });
+      const { inFlight } = typed.subscription;
+      const isOverdue = inFlight !== undefined && now >= inFlight.at + ANSWER_WITHIN_MS && !typed.writing;
+      if (isOverdue) this.#step(typeUrl, typed, { type: "overdue" });
+      else if (inFlight === undefined) this.#step(typeUrl, typed, { type: "changed" });
     }
   }
 
@@ -117,7 +127,7 @@ export class XdsStream<Identity> {
       if (this.#deps.serviceType !== undefined && url !== this.#deps.serviceType) {
         throw invalid(`this service serves ${this.#deps.serviceType}, not ${url}`);
       }
-      const typed = this.#typed(url);
+      const typed = this.#typed(url, request);
       // R4: a type without a source is never answered; an empty CDS response would mean "delete everything".
       if (typed !== undefined) this.#step(url, typed, request);
     } catch (error) {
@@ -162,18 +172,14 @@ export class XdsStream<Identity> {
     if (this.#client === undefined) {
       if (!node?.id) throw invalid("missing node information");
       const { identity, streamId } = this.#deps;
-      this.#client = {
-        identity,
-        streamId,
-        node: { id: node.id, cluster: node.cluster, userAgentName: node.userAgentName },
-      };
+      this.#client = { identity, streamId, node };
       this.#deps.onNode(this.#client);
     } else if (node?.id && node.id !== this.#client.node.id) {
       throw invalid("node.id changed within a stream");
     }
   }
 
-  #typed(typeUrl: string): Typed | undefined {
+  #typed(typeUrl: string, { version = "", initialVersions }: Request): Typed | undefined {
     const known = this.#types.get(typeUrl);
     const source = this.#deps.sources.get(typeUrl);
     if (known !== undefined || source === undefined || this.#client === undefined) return known;
@@ -182,13 +188,14 @@ export class XdsStream<Identity> {
       if (typed !== undefined) this.#step(typeUrl, typed, { type: "changed" });
     };
     const { packing, wildcard } = source;
-    const session = source.open(this.#client, changed);
+    const session = source.open(this.#client, changed, version !== "" || (initialVersions?.size ?? 0) > 0);
     const noncePrefix = `${this.#deps.streamId}.${this.#types.size}.`;
     const typed: Typed = {
       subscription: newSubscription({ variant: this.#deps.variant, noncePrefix, packing, wildcard }),
       session,
       view: { offer: (name, has) => session.offer(name, has), all: () => session.all() },
       writing: false,
+      waiting: false,
     };
     this.#types.set(typeUrl, typed);
     return typed;
@@ -197,7 +204,36 @@ export class XdsStream<Identity> {
   /** What a request says is recorded before the next offer is asked for, because the answer may depend on it. */
   #step(typeUrl: string, typed: Typed, input: Input): void {
     if (input.type !== "changed") this.#take(typeUrl, typed, input);
-    if (typed.subscription.inFlight === undefined) this.#take(typeUrl, typed, { type: "changed" });
+    if (typed.subscription.inFlight !== undefined) {
+      typed.waiting ||= input.type === "changed";
+      return;
+    }
+    typed.waiting = this.#mustWait(typeUrl);
+    if (typed.waiting) return;
+    this.#take(typeUrl, typed, { type: "changed" });
+    this.#wakeNext(typeUrl);
+  }
+
+  /** Make before break: a listener's change goes out after that of the clusters which it needs (Envoy docs: xDS protocol, ADS). */
+  #mustWait(typeUrl: string): boolean {
+    for (const earlier of this.#deps.sources.keys()) {
+      if (earlier === typeUrl) return false;
+      if (this.#types.get(earlier)?.waiting === true) return true;
+    }
+    return false;
+  }
+
+  /** The first type after this one that waited goes on, and wakes the one after it. */
+  #wakeNext(typeUrl: string): void {
+    let isAfter = false;
+    for (const later of this.#deps.sources.keys()) {
+      const typed = isAfter ? this.#types.get(later) : undefined;
+      if (typed?.waiting === true && typed.subscription.inFlight === undefined) {
+        this.#step(later, typed, { type: "changed" });
+        return;
+      }
+      isAfter ||= later === typeUrl;
+    }
   }
 
   #take(typeUrl: string, typed: Typed, input: Input): void {

@@ -1,7 +1,7 @@
 /** What goes out next on a subscription, and in which bytes. */
 
 import { createHash } from "node:crypto";
-import type { Bytes, Item, NameState, Offer, Output, Sent, Subscription, View } from "./subscription.ts";
+import type { Bytes, Item, NameState, Offer, Output, Packing, Sent, Subscription, View } from "./subscription.ts";
 
 const IMPLICIT: NameState = { due: false, implicit: true, removed: false };
 
@@ -49,8 +49,8 @@ function lookAround(state: Subscription, view: View): Found {
       return;
     }
     if (offer === "absent") {
-      // An implicit name of which the client has never heard is no loss to it.
-      const isKnown = !entry.implicit || entry.sent !== undefined || entry.reported !== undefined;
+      // An implicit name of which the client has never heard is no loss to it; one that it takes back is answered (R60).
+      const isKnown = !entry.implicit || entry.due || entry.sent !== undefined || entry.reported !== undefined;
       if (!entry.removed && isKnown) found.gone.push(name);
       return;
     }
@@ -120,7 +120,7 @@ function send(
     if (names.get(name)?.implicit === true) names.delete(name);
     else names.set(name, { due: false, implicit: false, removed: true });
   }
-  const version = versionOf(state, items);
+  const version = versionOf(state.packing, items);
   outputs.push({ type: "send", nonce, version, items, removed });
   const sent: Sent = { nonce, version, items: items.map(({ name, version: of }) => ({ name, version: of })), at: now };
   const log = new Map(state.log).set(nonce, sent);
@@ -128,8 +128,8 @@ function send(
 }
 
 /** R12: of one resource its own version; of several a name for exactly these, the same on every replica. */
-function versionOf(state: Subscription, items: readonly Item[]): string {
-  if (state.packing === "one") return items[0]?.version ?? "";
+export function versionOf(packing: Packing, items: readonly Item[]): string {
+  if (packing === "one") return items[0]?.version ?? "";
   const pairs = items.map(({ name, version }) => [name, version]).toSorted(([a = ""], [b = ""]) => (a < b ? -1 : 1));
   return createHash("sha256").update(JSON.stringify(pairs)).digest("hex").slice(0, 16);
 }

@@ -13,7 +13,10 @@ export type Node = {
   readonly cluster: string;
   readonly userAgentName: string;
   readonly userAgentVersion: string;
-  /** Decoded on first access, since Envoy repeats the node in every SotW request; that access can throw MR4002. */
+  /**
+   * Decoded on first access, since Envoy repeats the node in every SotW request; that access can throw MR4002. Undefined
+   * where there is none, or more than `MAX_METADATA_BYTES`: whoever keeps a node keeps those bytes.
+   */
   readonly metadata: PlainObject | undefined;
 };
 
@@ -62,6 +65,9 @@ export type DeltaResponse = {
 
 /** Envoy cuts its error text to 4096 bytes and appends a mark of 14 (R27). */
 export const MAX_ERROR_BYTES = 4096 + 14;
+
+/** Istio's sidecars, which send most, stay well below it. */
+const MAX_METADATA_BYTES = 64 * 1024;
 
 /** envoy.service.discovery.v3.DiscoveryRequest. Throws MR4002 on malformed bytes. */
 export function decodeSotwRequest(buffer: Buffer): SotwRequest {
@@ -182,9 +188,10 @@ function readNode(parts: readonly Buffer[]): { node?: Node } {
     else if (field.number === 6) strings.userAgentName = readText(field.bytes);
     else if (field.number === 7) strings.userAgentVersion = readText(field.bytes);
   }
-  if (metadataParts.length === 0) return { node: { ...strings, metadata: undefined } };
+  const size = metadataParts.reduce((sum, part) => sum + part.length, 0);
+  if (metadataParts.length === 0 || size > MAX_METADATA_BYTES) return { node: { ...strings, metadata: undefined } };
   // A copy: a view would keep the whole request alive for as long as the node.
-  const undecoded = Buffer.concat(metadataParts);
+  const undecoded = Buffer.concat(metadataParts, size);
   let metadata: PlainObject | undefined;
   const node = {
     ...strings,

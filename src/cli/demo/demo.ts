@@ -122,6 +122,7 @@ function demoConfig(dataDir: string): Config {
     httpPort: "0",
     healthPort: "0",
     settle: `${CONNECT_TIMEOUT_MS}ms`,
+    drainWindow: "0s",
   };
   return loadConfig(flags, {});
 }

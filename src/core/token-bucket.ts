@@ -1,4 +1,4 @@
-/** So many at once, then so many a second: how fast certificates are issued at most (evidence.md E15). */
+/** So many at once, then so many a second: certificates that are issued (evidence.md E15), streams that are opened (R76). */
 
 export type TokenBucket = {
   /** Takes one token if there is one. `now` in milliseconds since the epoch. */
