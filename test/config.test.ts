@@ -35,6 +35,10 @@ test("the defaults", () => {
     settleMs: 5000,
     recoveryWindowMs: 45_000,
     absentPolicy: "until-leaf-expiry",
+    maxStreamAgeMs: 1_800_000,
+    streamRate: 1000,
+    drainWindowMs: 5000,
+    xdsPortExtras: "on",
     logLevel: "info",
     logFormat: "auto",
   });

@@ -73,6 +73,7 @@ for (const version of ENVOY_VERSIONS) {
     cut.relay.holdToServer(false);
     // Bytes held for a connection that has ended would wait for its end.
     cut.relay.cut();
+    await it.untilReady();
     await it.untilLoaded([A, B], B);
     it.startLoad();
     await it.roots.setRole(A, "inactive");
@@ -147,6 +148,7 @@ test("E13 away until its leaf has expired, with the policy wait: the gate holds 
     ["killed.shop", undefined],
   ]);
   for (const name of AWAY) await it.mesh.restart(name);
+  await it.untilReady();
   await it.untilLoaded([A, B], B);
   it.startLoad();
   await it.roots.setRole(A, "inactive");

@@ -74,6 +74,7 @@ async function rotate(t: TestContext, envoy: EnvoyBinary): Promise<void> {
   );
 
   await it.mesh.restart("gone");
+  await it.untilReady();
   await it.untilLoaded([A, B], B);
   assert.equal((await it.statusOf("gone")).forgotten, undefined);
   it.startLoad();

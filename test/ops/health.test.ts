@@ -5,13 +5,15 @@ import { type TestContext, test } from "node:test";
 import * as grpc from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import { protoPath } from "grpc-health-check";
-import { HealthServer } from "../../src/ops/health.ts";
+import { openGrpcPort } from "../../src/ops/grpc-port.ts";
+import { ServiceHealth } from "../../src/ops/health.ts";
 import { startServer, until } from "../support/server.ts";
 
 const SERVICES = [
   "",
   "envoy.service.secret.v3.SecretDiscoveryService",
   "envoy.service.discovery.v3.AggregatedDiscoveryService",
+  "envoy.service.status.v3.ClientStatusDiscoveryService",
 ];
 const NOT_FOUND = 5;
 
@@ -79,17 +81,16 @@ test("who watches hears NOT_SERVING when the server stops", async (t) => {
 });
 
 test("an address that can't be had is MR5003, and says why", async (t) => {
-  const first = new HealthServer();
+  const open = (host: string, port: number) =>
+    openGrpcPort("health", { host, port }, "--health-port", (server) => new ServiceHealth([]).addTo(server));
+  const first = await open("127.0.0.1", 0);
   t.after(() => first.close());
-  const port = await first.listen("127.0.0.1", 0);
   for (const [host, message] of [
     ["127.0.0.1", /^MR5003 health address 127\.0\.0\.1:\d+ is in use$/],
     // TEST-NET-1 (RFC 5737): no machine has it.
     ["192.0.2.1", /^MR5003 health can't listen on 192\.0\.2\.1:\d+: EADDRNOTAVAIL$/],
   ] as const) {
-    const other = new HealthServer();
-    t.after(() => other.close());
-    await assert.rejects(other.listen(host, port), (error: Error & { code: string; hint: string }) => {
+    await assert.rejects(open(host, first.port), (error: Error & { code: string; hint: string }) => {
       assert.match(error.message, message);
       assert.match(error.hint, /--health-port/);
       return true;

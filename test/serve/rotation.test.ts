@@ -14,7 +14,7 @@ const NEXT = "next";
 const BUNDLE = "root-cert-for-mtls-inbound";
 const OUTBOUND = "root-cert-for-mtls-outbound:shop/pay";
 
-test("steps 1 to 6 with a proxy of each variant", async (t) => {
+test("steps 1 to 6 with a proxy of each variant (R81)", async (t) => {
   const server = await startServer(t);
   const proxies: RawProxy[] = [];
   for (const variant of ["sotw", "delta", "ads", "deltaAds"] as const)

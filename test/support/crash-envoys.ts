@@ -38,12 +38,12 @@ export async function startCrashEnvoys(t: TestContext, options: CrashEnvoysOptio
     ...mesh,
     serve: async (dataDir) => {
       const checks = diskChecks(dataDir);
-      const { settleMs: settle, logLevel } = TEST_SETTINGS;
+      const { settleMs: settle, drainWindowMs: drainWindow, logLevel } = TEST_SETTINGS;
       const ports = { xdsPort: `${xdsPort}`, httpPort: `${httpPort}`, healthPort: `${healthPort}` };
       const started = startCrashingServer(t, {
         // Beside the data, which is made by then.
         dir: `${dataDir}/..`,
-        flags: { dataDir, settle, logLevel, ...ports },
+        flags: { dataDir, settle, drainWindow, logLevel, ...ports },
         depth: 1,
         only,
         clockSpeed: 1,

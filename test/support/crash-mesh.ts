@@ -70,7 +70,7 @@ export async function startCrashMesh(t: TestContext, options: CrashMeshOptions):
   const [xds, http, health] = ports.map(String) as [string, string, string];
   const flags = {
     ...{ dataDir, xdsPort: xds, httpPort: http, healthPort: health, logLevel: "debug" },
-    ...{ settle: "0s", recoveryWindow, rootKeyAlgorithm: "ec-p256" },
+    ...{ settle: "0s", drainWindow: "0s", recoveryWindow, rootKeyAlgorithm: "ec-p256" },
   };
   const proxies: LightProxy[] = [];
   const disk = diskChecks(dataDir);

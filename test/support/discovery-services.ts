@@ -11,6 +11,7 @@ export const PROTO_DIRECTORY = fileURLToPath(new URL("../../proto/", import.meta
 export const PROTO_FILES = [
   "envoy/service/discovery/v3/ads.proto",
   "envoy/service/secret/v3/sds.proto",
+  "envoy/service/status/v3/csds.proto",
   "envoy/extensions/transport_sockets/tls/v3/secret.proto",
 ] as const;
 

@@ -68,7 +68,7 @@ export type E2eMesh = {
   until(what: string, condition: (status: MeshStatus) => boolean | Promise<boolean>): Promise<void>;
   /** Waits for every started proxy to be ready and SYNCED. */
   untilReady(): Promise<void>;
-  /** Starts load between all started proxies that have none yet. */
+  /** Starts load between all started proxies that have none yet. They have to be ready: an Envoy has its secrets before it listens. */
   startLoad(): void;
   load(): Load;
   /** Ends the load and asserts that there was some, for every pair, that no request failed, and that no generation went back. */

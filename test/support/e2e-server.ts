@@ -25,6 +25,7 @@ export const TEST_SETTINGS = {
   httpPort: "0",
   healthPort: "0",
   settleMs: "1s",
+  drainWindowMs: "0s",
   logLevel: "debug",
   logFormat: "json",
 } as const satisfies ServerSettings;

@@ -1,21 +1,32 @@
 /**
- * For each E- and C-rule of docs/evidence.md the tests that hold it, by the rule's number in their titles. Exits with 1 when
- * a rule has none, or when a title cites a rule that does not exist.
+ * For each rule of docs/evidence.md (E, C) and docs/xds-protocol.md (R, T, X) the tests that hold it, by the rule's number in
+ * their titles. Exits with 1 when a rule has none, or when a title cites a rule that does not exist.
  */
 
 import { readdir, readFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
-const CITED = /\b[EC]\d+\b/g;
-/** A test's title: the first argument, in one piece. */
-const TITLE = /\btest(?:\.\w+)?\(\s*(?:"((?:[^"\\]|\\.)*)"|`((?:[^`\\]|\\.)*)`)/g;
+const DOCUMENTS = ["docs/evidence.md", "docs/xds-protocol.md"];
+const CITED = /\b[ECRTX]\d+(?:-[ECRTX]\d+)?\b/g;
+/** A title stands alone on its line, or follows `test(`: transcripts in a table are titled by their key. */
+const TITLE = /(?:\btest(?:\.\w+)?\(\s*|^ {2})(?:"((?:[^"\\]|\\.)*)"|`((?:[^`\\]|\\.)*)`)(?=[,:])/gm;
 
 type Cited = { readonly file: string; readonly title: string };
 
 async function rulesOf(document: string): Promise<string[]> {
   const text = await readFile(join(ROOT, document), "utf8");
-  return [...text.matchAll(/^\| ([EC]\d+) \|/gm)].map((match) => match[1] ?? "");
+  return [...text.matchAll(/^\| ([ECRTX]\d+) \|/gm)].map((match) => match[1] ?? "");
+}
+
+/** `R10-R12` cites all three. */
+function rulesIn(title: string): Set<string> {
+  return new Set(
+    (title.match(CITED) ?? []).flatMap((cited) => {
+      const [, letter = "", from = "", to = from] = /^(\w)(\d+)(?:-\w(\d+))?$/.exec(cited) ?? [];
+      return Array.from({ length: Number(to) - Number(from) + 1 }, (_, index) => `${letter}${Number(from) + index}`);
+    }),
+  );
 }
 
 async function citations(): Promise<Map<string, Cited[]>> {
@@ -27,14 +38,13 @@ async function citations(): Promise<Map<string, Cited[]>> {
     const file = relative(ROOT, path);
     for (const match of (await readFile(path, "utf8")).matchAll(TITLE)) {
       const title = match[1] ?? match[2] ?? "";
-      for (const rule of new Set(title.match(CITED) ?? []))
-        tests.set(rule, [...(tests.get(rule) ?? []), { file, title }]);
+      for (const rule of rulesIn(title)) tests.set(rule, [...(tests.get(rule) ?? []), { file, title }]);
     }
   }
   return tests;
 }
 
-const rules = await rulesOf("docs/evidence.md");
+const rules = (await Promise.all(DOCUMENTS.map(rulesOf))).flat();
 const tests = await citations();
 for (const rule of rules) {
   const held = tests.get(rule) ?? [];
@@ -44,6 +54,6 @@ for (const rule of rules) {
 const missing = rules.filter((rule) => !tests.has(rule));
 const unknown = [...tests.keys()].filter((rule) => !rules.includes(rule));
 if (missing.length > 0) console.error(`\nwithout a test: ${missing.join(", ")}`);
-if (unknown.length > 0) console.error(`\ncited, and in no table of docs/evidence.md: ${unknown.join(", ")}`);
+if (unknown.length > 0) console.error(`\ncited, and in none of ${DOCUMENTS.join(", ")}: ${unknown.join(", ")}`);
 console.log(`\n${rules.length} rules, ${rules.length - missing.length} with tests`);
 process.exitCode = missing.length + unknown.length > 0 || rules.length === 0 ? 1 : 0;

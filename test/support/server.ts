@@ -55,6 +55,7 @@ const QUICK = {
   httpPort: "0",
   healthPort: "0",
   settle: "0s",
+  drainWindow: "0s",
   rootKeyAlgorithm: "ec-p256",
 };
 

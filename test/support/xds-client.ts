@@ -49,6 +49,8 @@ export type SotwAsk = {
   readonly node?: ClientNode;
 };
 
+export type FetchAsk = Omit<SotwAsk, "node"> & StreamOptions;
+
 /** Only what changes; nothing is repeated. */
 export type DeltaAsk = {
   readonly subscribe?: readonly string[];
@@ -80,7 +82,7 @@ export function xdsClient(port: number, tls?: ClientTls) {
     ads: (stream: StreamOptions = {}) => sotw(aggregatedDiscoveryService.StreamAggregatedResources, stream),
     deltaAds: (stream: StreamOptions = {}) => delta(aggregatedDiscoveryService.DeltaAggregatedResources, stream),
     /** FetchSecrets. Rejects with a `StreamEnd` of a status other than OK. */
-    fetch: (ask: SotwAsk & StreamOptions) => fetchSecrets(client, ask),
+    fetch: (ask: FetchAsk) => fetchSecrets(client, ask),
     close: () => client.close(),
   };
 }
@@ -139,7 +141,7 @@ function open(client: grpc.Client, method: RawMethod): grpc.ClientDuplexStream<B
   return client.makeBidiStreamRequest(method.path, method.requestSerialize, method.responseDeserialize);
 }
 
-function fetchSecrets(client: grpc.Client, ask: SotwAsk & StreamOptions): Promise<Response> {
+function fetchSecrets(client: grpc.Client, ask: FetchAsk): Promise<Response> {
   const { path, requestSerialize, responseDeserialize } = secretDiscoveryService.FetchSecrets;
   const request = encodeSotwRequest({
     typeUrl: ask.typeUrl ?? SECRET_TYPE_URL,

@@ -130,6 +130,32 @@ test("two types on one ADS stream, each with its own versions, nonces and outcom
   assert.deepEqual([empty.typeUrl, empty.values], [CLUSTER, []]);
 });
 
+for (const variant of ["sotw", "delta"] as const) {
+  test(`make before break on ADS: a route waits for clusters that could not go out yet (${variant})`, async (t) => {
+    const { clusters, routes, channel } = await start(t);
+    clusters.set(resources({ a: "1" }));
+    routes.set(resources({ r: "1" }));
+    const ads = variant === "sotw" ? sotw(channel, AGGREGATED.sotw) : delta(channel, AGGREGATED.delta);
+    const acknowledge = ({ typeUrl, version, nonce }: Awaited<ReturnType<typeof ads.next>>) =>
+      typeUrl === ROUTE && variant === "sotw"
+        ? ads.say({ typeUrl, versionInfo: version, responseNonce: nonce, resourceNames: ["r"] })
+        : ads.say({ typeUrl, versionInfo: version, responseNonce: nonce });
+    ads.say(variant === "sotw" ? { node, typeUrl: CLUSTER } : { node, typeUrl: CLUSTER, subscribe: ["*"] });
+    const first = await ads.next();
+    ads.say(variant === "sotw" ? { typeUrl: ROUTE, resourceNames: ["r"] } : { typeUrl: ROUTE, subscribe: ["r"] });
+    acknowledge(await ads.next());
+    // The first clusters are still unanswered: the new one can't go out, and the route that needs it must not overtake it.
+    clusters.set(resources({ a: "1", b: "2" }));
+    routes.set(resources({ r: "2" }));
+    acknowledge(first);
+    const next = await ads.next();
+    assert.equal(next.typeUrl, CLUSTER);
+    assert.ok(next.values.includes("b 2"));
+    const then = await ads.next();
+    assert.deepEqual([then.typeUrl, then.values], [ROUTE, ["r 2"]]);
+  });
+}
+
 test("R57: a delta client that reconnects gets what has changed, and no more", async (t) => {
   const { clusters, channel } = await start(t);
   clusters.set(resources({ a: "1", b: "2" }));

@@ -28,7 +28,7 @@ const namesOf = (sa: string) => [
   `spiffe://cluster.local/ns/shop/sa/${sa}`,
 ];
 
-test("C1: a certificate of A with the node.id and the names of B gets nothing of B, on any method", async (t) => {
+test("C1: a certificate of A with the node.id and the names of B gets nothing of B, on any streaming method (T14)", async (t) => {
   const server = await startServer(t);
   const [a, b] = [await server.credential("cart.shop"), await server.credential("pay.shop")];
   const node = { id: b.proxy.uuid, cluster: "pay.shop" };

@@ -8,7 +8,6 @@ import type { Response } from "../support/xds-client.ts";
 
 const OK = 0;
 const INVALID_ARGUMENT = 3;
-const UNIMPLEMENTED = 12;
 const CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
 const BUNDLES = ["ROOTCA", "ALL", "root-cert-for-mtls-inbound"];
 
@@ -72,12 +71,6 @@ test("wrong requests end the stream with INVALID_ARGUMENT and say why (R2, R3, R
     assert.match(end.details, details, what);
   }
   assert.match((await server.http("/metrics")).text, /^meshroot_xds_streams 0$/m);
-});
-
-test("FetchSecrets is not served yet, and says so (R66)", async (t) => {
-  const server = await startServer(t);
-  const client = server.client(await server.credential("cart.shop"));
-  await assert.rejects(client.fetch({ names: ["ROOTCA"] }), { code: UNIMPLEMENTED });
 });
 
 test("a type without a source is never answered and disturbs nothing (R4, R6)", async (t) => {

@@ -88,6 +88,15 @@ test("R60 delta wildcard: all, changes, removals, and a name that is taken back 
   assert.deepEqual(stream.set("C", "2"), []);
 });
 
+test("R60 delta wildcard: a name that does not exist and is taken back is said to be gone once more", () => {
+  const stream = new Conversation("delta", { A: "1" }, "n", { packing: "changed", wildcard: true });
+  assert.deepEqual(stream.say({ subscribe: ["*", "N"] }), ["asked *,N", "send [A 1, unique; without N] as n1"]);
+  stream.say({ nonce: "n1" });
+  assert.deepEqual(stream.say({ unsubscribe: ["N"] }), ["asked *", "remove N as n2"]);
+  assert.deepEqual(stream.say({ nonce: "n2" }), ["acked"]);
+  assert.deepEqual(stream.changed(), []);
+});
+
 test("R57 delta wildcard: what is reported in the right version is not sent, what is gone is removed", () => {
   const kept = (version: string) => ({ version, kept: "delta" }) as const;
   const stream = new Conversation("delta", { A: kept("1"), B: { version: "2" } }, "n", {

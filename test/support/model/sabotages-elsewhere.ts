@@ -3,6 +3,8 @@
 import type { Sabotage } from "./sabotages.ts";
 
 const AGENT_TESTS = "test/agent/agent.test.ts";
+const RESOURCE_SET = "src/xds/resource-set.ts";
+const RESOURCE_SET_TESTS = "test/xds/resource-set.test.ts";
 
 export const SABOTAGES_ELSEWHERE: readonly (Sabotage & { readonly caughtBy: string })[] = [
   {
@@ -128,5 +130,37 @@ export const SABOTAGES_ELSEWHERE: readonly (Sabotage & { readonly caughtBy: stri
     // biome-ignore lint/suspicious/noTemplateCurlyInString: it is source text
     to: "`certificate and private key do not belong together: ${keyPem}`",
     caughtBy: AGENT_TESTS,
+  },
+  {
+    name: "a route goes out before its cluster is ACKed",
+    rule: "make before break",
+    file: RESOURCE_SET,
+    from: 'if (state === "waiting") return;',
+    to: "",
+    caughtBy: RESOURCE_SET_TESTS,
+  },
+  {
+    name: "a refusal does not hold back what comes after it",
+    rule: "make before break",
+    file: RESOURCE_SET,
+    from: 'isRefused ||= state === "refused";',
+    to: "",
+    caughtBy: RESOURCE_SET_TESTS,
+  },
+  {
+    name: "a cluster is deleted with the edit, not after it",
+    rule: "make before break",
+    file: RESOURCE_SET,
+    from: "together(part.shown, next)",
+    to: "next",
+    caughtBy: RESOURCE_SET_TESTS,
+  },
+  {
+    name: "a refused resource that is taken back still counts",
+    rule: "make before break",
+    file: RESOURCE_SET,
+    from: " || !next.has(name)) continue;",
+    to: ") continue;",
+    caughtBy: RESOURCE_SET_TESTS,
   },
 ];

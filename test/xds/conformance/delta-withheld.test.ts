@@ -1,0 +1,171 @@
+/**
+ * A leaf that fails our own check is withheld and said aloud, not sent (R80): all parts of the server, behind a certificate
+ * provider that does its work badly.
+ */
+
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { Authorities } from "../../../src/controller/authorities.ts";
+import { LeafIssuer } from "../../../src/controller/leaf-issuer.ts";
+import { MeshSecrets } from "../../../src/controller/mesh-secrets.ts";
+import type { CertificateAuthority, StateStore } from "../../../src/controller/ports.ts";
+import { RotationController } from "../../../src/controller/rotation-controller.ts";
+import { createAuthority } from "../../../src/pki/authority.ts";
+import { generateKeyPair } from "../../../src/pki/keys.ts";
+import { createRootCa } from "../../../src/pki/root-ca.ts";
+import { Issuing } from "../../../src/serve/issuing.ts";
+import type { ClientIdentity } from "../../../src/xds/client-identity.ts";
+import { XdsServer } from "../../../src/xds/index.ts";
+import { SecretSource } from "../../../src/xds/secret-source.ts";
+import { DELTA_SERVICES, said } from "../../support/delta-conformance.ts";
+import { SERVER_NAME } from "../../support/generic-xds.ts";
+import { root } from "../../support/roots.ts";
+import { until } from "../../support/server.ts";
+import { makeTestLeaf, makeTestRoot } from "../../support/test-certificates.ts";
+import { xdsClient } from "../../support/xds-client.ts";
+
+const HOUR_MS = 3_600_000;
+const PROXY = {
+  trustDomain: "cluster.local",
+  namespace: "shop",
+  serviceAccount: "cart",
+  kind: "sidecar",
+  uuid: "00000000-0000-4000-8000-000000000001",
+} as const;
+
+type Issue = CertificateAuthority["issue"];
+
+/** A server whose only authority signs as `spoil` makes it sign, until `mend`. */
+async function start(t: TestContext, spoil: (issue: Issue) => Issue) {
+  let shiftMs = 0;
+  const retries: (() => void)[] = [];
+  const clock = {
+    now: () => Date.now() + shiftMs,
+    after: (ms: number, callback: () => void) => {
+      if (ms === 5_000) retries.push(callback);
+      return () => undefined;
+    },
+  };
+  const errors: string[] = [];
+  const quiet = () => undefined;
+  const error = (fields: object, message: string) =>
+    void errors.push(`${message}: ${"err" in fields ? String(fields.err) : ""}`);
+  const log = { debug: quiet, info: quiet, warn: quiet, error };
+
+  const ca = await createRootCa({
+    ...{ commonName: "root", organization: "Test", algorithm: "ec-p256", validityMs: 1_000 * HOUR_MS, now: Date.now() },
+  });
+  const good = createAuthority({ certificatePem: ca.certificatePem, privateKey: ca.keyPair.privateKey, clock });
+  let issue = spoil((request) => good.issue(request));
+  const authority = { ...good, issue: (request: Parameters<Issue>[0]) => issue(request) };
+  const provider = { kind: "tresor", load: async () => authority, destroy: async () => undefined } as const;
+  const authorities = new Authorities({ providers: [provider], clock, log });
+  const state: StateStore = {
+    loadTrust: async () => undefined,
+    saveTrust: async () => undefined,
+    loadRows: async () => new Map(),
+    writeRows: async () => undefined,
+  };
+  const settings = { settleMs: 0, recoveryMs: 0, absentPolicy: "until-leaf-expiry", namespace: "osm-system" } as const;
+  const controller = await RotationController.start(
+    { clock, state, authorities, settings, log },
+    { roots: [root("first", "active")], problems: [], outdated: [] },
+  );
+  const options = {
+    leafKeyAlgorithm: "ec-p256",
+    leafValidityMs: 24 * HOUR_MS,
+    xdsCertValidityMs: 24 * HOUR_MS,
+  } as const;
+  const issuing = new Issuing(authorities, clock, options);
+  let source: SecretSource | undefined;
+  const issuer = new LeafIssuer({
+    clock,
+    log,
+    make: issuing.leaf,
+    renewalTime: (_now, notAfter) => notAfter,
+    onIssued: ({ uuid }) => source?.changed(uuid),
+  });
+  source = new SecretSource({ controller, secrets: new MeshSecrets({ controller, issuer, clock, log }), clock, log });
+
+  const front = await makeTestRoot("front");
+  const server = await makeTestLeaf(front, { dns: [SERVER_NAME] });
+  const own = await makeTestLeaf(front, { uris: ["meshroot://any"] });
+  const xds = new XdsServer<ClientIdentity>({
+    credentials: { certificatePem: server.certPem, privateKeyPem: server.keyPem, clientCaPem: front.certPem },
+    identify: () => ({ proxy: PROXY, root: controller.trust.signer, notAfter: Number.MAX_SAFE_INTEGER }),
+    sources: [source],
+    now: clock.now,
+  });
+  const port = await xds.listen("127.0.0.1", 0);
+  const client = xdsClient(port, {
+    ca: front.certPem,
+    certificate: own.certPem,
+    key: own.keyPem,
+    serverName: SERVER_NAME,
+  });
+  t.after(async () => {
+    client.close();
+    await xds.close();
+    await controller.stop();
+  });
+  return {
+    client,
+    errors,
+    mend: () => {
+      issue = (request) => good.issue(request);
+      shiftMs += 5_000;
+      for (const retry of retries.splice(0)) retry();
+    },
+  };
+}
+
+const SPOILT: readonly { what: string; spoil: (issue: Issue) => Issue; message: RegExp }[] = [
+  {
+    what: "for another key",
+    spoil: (issue) => async (request) => issue({ ...request, keyPair: await generateKeyPair("ec-p256") }),
+    message: /MR4003 .*does not match its private key/,
+  },
+  {
+    what: "that has expired",
+    spoil: (issue) => (request) => issue({ ...request, notBefore: Date.now() - HOUR_MS, notAfter: Date.now() - 1_000 }),
+    message: /MR4003 .*expired at/,
+  },
+  {
+    what: "from another root",
+    spoil: () => async (request) => {
+      const clock = { now: () => Date.now(), after: () => () => undefined };
+      const other = await createRootCa({
+        ...{ commonName: "root", organization: "Test", algorithm: "ec-p256", validityMs: HOUR_MS, now: Date.now() },
+      });
+      const { certificatePem, keyPair } = other;
+      return createAuthority({ certificatePem, privateKey: keyPair.privateKey, clock }).issue(request);
+    },
+    message: /MR4003 .*was not issued by/,
+  },
+  {
+    what: "that can't be read",
+    spoil: (issue) => async (request) => {
+      const issued = await issue(request);
+      return { ...issued, chainPem: issued.chainPem.replace(/\n.{20}/, "\n!") };
+    },
+    message: /MR3005/,
+  },
+];
+
+for (const { service, open } of DELTA_SERVICES) {
+  for (const { what, spoil, message } of SPOILT) {
+    test(`${service}: a leaf ${what} is not sent, and said aloud; the bundle is served, and a good leaf follows (R80)`, async (t) => {
+      const { client, errors, mend } = await start(t, spoil);
+      const stream = open(client).request({ subscribe: ["default"] });
+      await until("the error is logged", () => errors.length > 0);
+      assert.match(errors[0] ?? "", message);
+      assert.match(errors[0] ?? "", /could not be issued/);
+      assert.doesNotMatch(errors.join(), /PRIVATE KEY/);
+      stream.request({ subscribe: ["ROOTCA"] });
+      assert.equal(said(await stream.next()), "ROOTCA", "nothing came for the leaf, its removal neither (R56)");
+      stream.ack();
+      mend();
+      assert.equal(said(await stream.next()), "default");
+    });
+  }
+}
