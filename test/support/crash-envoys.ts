@@ -18,6 +18,8 @@ export type CrashEnvoys = {
   readonly disk: DiskChecks;
   /** Kills it up to a second from now, and with `again` a second time, during the recovery or after it. */
   killAtRandom(again: boolean): Promise<void>;
+  /** Waits for a crash at each place of `only`: what a test sees happen may come right before one. */
+  untilKilledEverywhere(): Promise<void>;
 };
 
 export type CrashEnvoysOptions = {
@@ -74,6 +76,10 @@ export async function startCrashEnvoys(t: TestContext, options: CrashEnvoysOptio
         await sleep(random() * within);
         await running.kill();
       }
+    },
+    async untilKilledEverywhere() {
+      for (const wanted of only)
+        await it.until(`killed at: ${wanted}`, () => running.lives.some(({ place }) => place === wanted));
     },
   };
 }
