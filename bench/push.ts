@@ -41,6 +41,9 @@ type Figures = {
   readonly connectCpuUs: number;
   readonly memoryBytes: number;
   readonly lastAckMs: number;
+  /** Of one core, with everybody connected and nothing to do. */
+  readonly idlePercent: number;
+  /** Without what the same time would have cost idle. */
   readonly pushCpuUs: number;
   readonly delayP99Ms: number;
   readonly delayMaxMs: number;
@@ -110,6 +113,9 @@ async function measure(start: StartTarget, count: number, rounds: number): Promi
 
     const empty = await server.measure();
     const connect = await timed(server, () => ask("connect"));
+    // What it costs to be there: sweeps, timers, the meter itself.
+    const idle = await timed(server, async () => ({ at: Date.now() }));
+    const idleRate = idle.cpuUs / idle.windowMs;
     const pushes: Timed[] = [];
     for (let round = 0; round < rounds; round++) {
       await ask("arm");
@@ -129,7 +135,8 @@ async function measure(start: StartTarget, count: number, rounds: number): Promi
       connectCpuUs: connect.cpuUs / count,
       memoryBytes: (connect.cost.rssBytes - empty.rssBytes) / count,
       lastAckMs: middle(({ ms }) => ms),
-      pushCpuUs: middle(({ cpuUs }) => cpuUs) / count,
+      idlePercent: idleRate / 10,
+      pushCpuUs: middle(({ cpuUs, windowMs }) => cpuUs - idleRate * windowMs) / count,
       delayP99Ms: middle(({ cost }) => cost.loopDelay.p99),
       delayMaxMs: middle(({ cost }) => cost.loopDelay.max),
       reconnectMs: reconnect.ms,
@@ -143,7 +150,7 @@ async function measure(start: StartTarget, count: number, rounds: number): Promi
   }
 }
 
-type Timed = { readonly ms: number; readonly cpuUs: number; readonly cost: Cost };
+type Timed = { readonly ms: number; readonly cpuUs: number; readonly windowMs: number; readonly cost: Cost };
 
 async function timed(server: MeasuredServer, act: () => Promise<Done>): Promise<Timed> {
   const before = await server.measure();
@@ -151,7 +158,7 @@ async function timed(server: MeasuredServer, act: () => Promise<Done>): Promise<
   const { at } = await act();
   await sleep(QUIET_MS);
   const cost = await server.measure();
-  return { ms: at - began, cpuUs: cost.cpuUs - before.cpuUs, cost };
+  return { ms: at - began, cpuUs: cost.cpuUs - before.cpuUs, windowMs: Date.now() - began, cost };
 }
 
 /** Of the whole process, threads and all; where there is no `taskset`, nothing. */
@@ -175,6 +182,7 @@ const ROWS: readonly (readonly [what: string, of: (figures: Figures) => number, 
   ["push: until the last ACK", ({ lastAckMs }) => lastAckMs, "ms"],
   ["push: event-loop delay, p99", ({ delayP99Ms }) => delayP99Ms, "ms"],
   ["push: event-loop delay, longest", ({ delayMaxMs }) => delayMaxMs, "ms"],
+  ["idle: share of a core", ({ idlePercent }) => idlePercent, "%"],
   ["memory per proxy", ({ memoryBytes }) => memoryBytes / 1024, "KiB"],
   ["connect: server CPU per proxy", ({ connectCpuUs }) => connectCpuUs, "us"],
   ["connect: until all are served", ({ connectMs }) => connectMs, "ms"],

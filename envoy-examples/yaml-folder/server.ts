@@ -4,7 +4,7 @@
  *   node server.ts [--folder .] [--certs ./certs] [--host 127.0.0.1] [--port 18000]
  */
 
-import { createHash, X509Certificate } from "node:crypto";
+import { createHash } from "node:crypto";
 import { readFileSync, watch } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -65,7 +65,7 @@ const pem = (name: string): string => readFileSync(join(options.certs, name), "u
 
 const server = new XdsServer<string>({
   credentials: { certificatePem: pem("server.crt"), privateKeyPem: pem("server.key"), clientCaPem: pem("client.crt") },
-  identify: (certificate) => new X509Certificate(certificate).subject,
+  identify: (certificate) => certificate.subject,
   sources: set.sources,
   refused: ({ remote, reason }) => complain(`refused a connection from ${remote}: ${reason}`),
 });

@@ -31,6 +31,8 @@ export type ControllerDeps = {
 
 /** How often time alone is looked at (leaf renewal, absences); gates with a known time wake earlier. */
 const TICK_MS = 1_000;
+/** A multiple of what looking at one costs. Up to 50 proxies nothing waits. */
+const PLAN_PAUSE_MS_PER_PROXY = 0.02;
 
 export class RotationController {
   readonly ledger: Ledger;
@@ -180,12 +182,16 @@ export class RotationController {
       return;
     }
     this.#running = true;
-    // One turn later, so that the events of this turn are planned for together.
-    setImmediate(() => {
+    const run = () => {
       this.#run().catch((error) =>
         this.#deps.log.error({ component: "rotation", err: error }, "planning failed; the trust in force stays"),
       );
-    });
+    };
+    // One turn later, so that the events of this turn are planned for together. A plan looks at every proxy and they answer one
+    // by one, so with many of them it waits for more answers: else a push would cost the square of their number.
+    const pauseMs = Math.floor(this.ledger.proxies.size * PLAN_PAUSE_MS_PER_PROXY);
+    if (pauseMs === 0) setImmediate(run);
+    else this.#deps.clock.after(pauseMs, run);
   }
 
   async stop(): Promise<void> {

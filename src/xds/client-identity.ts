@@ -16,12 +16,11 @@ export type ClientIdentity = {
 const REMEDY = "Write new credentials for it with `meshroot proxy bootstrap`, into the folder that it has.";
 
 /**
- * Reads the identity from a client certificate (DER). Throws MR4001, with what to do, when the certificate does not chain
+ * Reads the identity from a client certificate. Throws MR4001, with what to do, when the certificate does not chain
  * to a root that the xDS port accepts, is not valid at `now`, or is no xDS certificate of ours: exactly one URI SAN of the
  * form of C1, in a trust domain in force. A service leaf never passes.
  */
-export function identifyClient(der: Buffer, trust: TrustInForce, now: number): ClientIdentity {
-  const certificate = new X509Certificate(der);
+export function identifyClient(certificate: X509Certificate, trust: TrustInForce, now: number): ClientIdentity {
   const notAfter = certificate.validToDate.getTime();
   const uris = uriSans(certificate.subjectAltName ?? "");
   const proxy = uris.length === 1 ? parseProxyUri(uris[0] ?? "") : undefined;
@@ -54,9 +53,20 @@ export function identifyClient(der: Buffer, trust: TrustInForce, now: number): C
   return { proxy, root, notAfter };
 }
 
+/** A signature holds for ever, so each is verified once; what changes with time and trust is asked anew. */
+const verified = new WeakMap<X509Certificate, Map<string, boolean>>();
+const parsed = new WeakMap<TrustedRoot, X509Certificate>();
+
 function isUnder(certificate: X509Certificate, root: TrustedRoot): boolean {
-  const issuer = new X509Certificate(root.certificatePem);
-  return certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey);
+  const known = verified.get(certificate) ?? new Map<string, boolean>();
+  verified.set(certificate, known);
+  const found = known.get(root.fingerprint);
+  if (found !== undefined) return found;
+  const issuer = parsed.get(root) ?? new X509Certificate(root.certificatePem);
+  parsed.set(root, issuer);
+  const result = certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey);
+  known.set(root.fingerprint, result);
+  return result;
 }
 
 /** Anybody may have written it, so it is cut. */

@@ -1,6 +1,6 @@
 /** Connections from clients and the streams on them: how both come to their end (R70-R78, evidence.md C4). */
 
-import { createHash } from "node:crypto";
+import type { X509Certificate } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { TLSSocket } from "node:tls";
 import type { XdsStream } from "./stream.ts";
@@ -18,6 +18,7 @@ export type XdsConnection<Identity> = {
 
 type Live<Identity> = XdsConnection<Identity> & {
   readonly socket: TLSSocket;
+  readonly certificate: X509Certificate;
   readonly streams: Set<XdsStream<Identity>>;
   retired: boolean;
 };
@@ -34,8 +35,9 @@ export type ConnectionsDeps<Identity> = {
   readonly monotonic?: () => number;
 };
 
-/** How often streams and connections are looked at; one timer serves them all. */
+/** How often each stream and connection is looked at. One timer serves them all, a slice at a time, so that none waits long. */
 const SWEEP_MS = 1_000;
+const SLICES = 20;
 /** Between the end of a connection's streams and its own: the trailers have to get out. */
 const CLOSE_AFTER_MS = 50;
 const DRAIN_STEP_MS = 50;
@@ -48,6 +50,8 @@ export class Connections<Identity> {
   /** When a stream has lived long enough, by `monotonic`. */
   readonly #ageAt = new WeakMap<XdsStream<Identity>, number>();
   #streams = 0;
+  /** The sweep that is under way, and how many of its slices are done. */
+  #sweep: { readonly all: readonly Live<Identity>[]; slice: number; mayEnd: number } | undefined;
   #sweeper: NodeJS.Timeout | undefined;
 
   constructor(deps: ConnectionsDeps<Identity>) {
@@ -61,27 +65,29 @@ export class Connections<Identity> {
   }
 
   start(): void {
-    this.#sweeper = setInterval(() => this.#sweep(), SWEEP_MS);
+    this.#sweeper = setInterval(() => this.#sweepSlice(), SWEEP_MS / SLICES);
     this.#sweeper.unref();
   }
 
-  add(socket: TLSSocket, certificate: Buffer, identity: Identity): void {
+  add(socket: TLSSocket, certificate: X509Certificate, identity: Identity): void {
     const remote = remoteOf(socket);
     this.#live.set(remote, {
       identity,
-      fingerprint: createHash("sha256").update(certificate).digest("hex"),
+      fingerprint: certificate.fingerprint256.replaceAll(":", "").toLowerCase(),
       openedAt: this.#deps.now(),
       remote,
       socket,
+      certificate,
       streams: new Set(),
       retired: false,
     });
     socket.once("close", () => this.#live.delete(remote));
   }
 
-  /** May a stream be opened from this address? Not on a connection that is being closed. */
-  takesStreams(remote: string): boolean {
-    return this.#live.get(remote)?.retired === false;
+  /** Whose streams may be opened from this address; undefined: nobody's, because the connection is being closed. */
+  certificateAt(remote: string): X509Certificate | undefined {
+    const connection = this.#live.get(remote);
+    return connection?.retired === false ? connection.certificate : undefined;
   }
 
   enter(remote: string, stream: XdsStream<Identity>): void {
@@ -118,15 +124,20 @@ export class Connections<Identity> {
     if (hasStreams) await sleep(CLOSE_AFTER_MS);
   }
 
-  #sweep(): void {
+  #sweepSlice(): void {
     // Twice as many as grow old on average, so that streams of one moment end one after the other (R75).
-    let mayEnd = Math.ceil((2 * this.#streams * SWEEP_MS) / this.#deps.maxStreamAgeMs);
-    for (const connection of this.#live.values()) {
-      if (this.#recheck(connection)) continue;
+    const mayEnd = Math.ceil((2 * this.#streams * SWEEP_MS) / this.#deps.maxStreamAgeMs);
+    const sweep = this.#sweep ?? { all: [...this.#live.values()], slice: 0, mayEnd };
+    const from = Math.floor((sweep.all.length * sweep.slice) / SLICES);
+    sweep.slice += 1;
+    const to = Math.floor((sweep.all.length * sweep.slice) / SLICES);
+    this.#sweep = sweep.slice === SLICES ? undefined : sweep;
+    for (const connection of sweep.all.slice(from, to)) {
+      if (this.#live.get(connection.remote) !== connection || this.#recheck(connection)) continue;
       for (const stream of [...connection.streams]) {
         stream.sweep();
-        if (mayEnd === 0 || !stream.isIdle || this.#monotonic() < (this.#ageAt.get(stream) ?? 0)) continue;
-        mayEnd -= 1;
+        if (sweep.mayEnd === 0 || !stream.isIdle || this.#monotonic() < (this.#ageAt.get(stream) ?? 0)) continue;
+        sweep.mayEnd -= 1;
         stream.end();
       }
     }

@@ -1,6 +1,6 @@
 /** The xDS server: TLS front, gRPC services, streams. Generic in what it serves; identities come from certificates. */
 
-import { randomBytes } from "node:crypto";
+import { randomBytes, type X509Certificate } from "node:crypto";
 import {
   type ConnectionInjector,
   Server,
@@ -22,12 +22,12 @@ import { type FrontCredentials, type FrontDeps, TlsFront } from "./tls-front.ts"
 type Call = ServerDuplexStream<Buffer, Buffer>;
 
 export type XdsServerDeps<Identity> = {
-  readonly credentials: FrontDeps["credentials"];
-  /** Identity of the client behind this certificate (DER); throws MR4001. Asked at every handshake and every stream. */
-  readonly identify: (certificate: Buffer) => Identity;
+  readonly credentials: FrontDeps<Identity>["credentials"];
+  /** Identity of the client behind this certificate; throws MR4001. Asked at every handshake and every stream. */
+  readonly identify: (certificate: X509Certificate) => Identity;
   /** On ADS changes go out in the order of their types here, which has to be make before break: clusters first. */
   readonly sources: readonly ResourceSource<Identity>[];
-  readonly refused?: FrontDeps["refused"];
+  readonly refused?: FrontDeps<Identity>["refused"];
   readonly onNode?: (client: XdsClient<Identity>) => void;
   readonly onEvent?: (event: StreamEvent) => void;
   /** Why this connection has to end now, with its streams; undefined: it may stay. Asked every second. */
@@ -57,7 +57,7 @@ export class XdsServer<Identity> {
   readonly #sources: ReadonlyMap<string, ResourceSource<Identity>>;
   readonly #grpc: Server;
   readonly #injector: ConnectionInjector;
-  readonly #front: TlsFront;
+  readonly #front: TlsFront<Identity>;
   readonly #connections: Connections<Identity>;
   readonly #admission: ReturnType<typeof tokenBucket>;
   readonly #now: () => number;
@@ -94,11 +94,11 @@ export class XdsServer<Identity> {
     this.#injector = this.#grpc.createConnectionInjector(ServerCredentials.createInsecure());
     this.#front = new TlsFront({
       credentials: deps.credentials,
-      accept: (socket, certificate) => {
-        this.#connections.add(socket, certificate, deps.identify(certificate));
+      accept: (socket, certificate, identity) => {
+        this.#connections.add(socket, certificate, identity);
         this.#injector.injectConnection(socket);
       },
-      check: (certificate) => void deps.identify(certificate),
+      identify: deps.identify,
       refused: deps.refused ?? (() => undefined),
     });
   }
@@ -182,17 +182,16 @@ export class XdsServer<Identity> {
   }
 
   /** Before anything is made for it (R76). The certificate is asked again: a connection may outlive it. */
-  #admit(call: Pick<Call, "getPeer" | "getAuthContext">, refuse: (refusal: Refusal) => void): Identity | undefined {
+  #admit(call: Pick<Call, "getPeer">, refuse: (refusal: Refusal) => void): Identity | undefined {
     const because = (code: number, details: string): undefined => {
       refuse(Object.assign(new Error(details), { code, details }));
     };
     if (this.#draining) return because(status.UNAVAILABLE, "the server is shutting down");
-    if (!this.#connections.takesStreams(call.getPeer()))
+    const certificate = this.#connections.certificateAt(call.getPeer());
+    if (certificate === undefined)
       return because(status.UNAVAILABLE, "this connection is being closed: come again on a new one");
     if (!this.#admission.take(this.#now()))
       return because(status.RESOURCE_EXHAUSTED, "too many new streams at once: come again a little later");
-    const certificate = call.getAuthContext().sslPeerCertificate?.raw;
-    if (certificate === undefined) return because(status.UNAUTHENTICATED, "a client certificate is required");
     try {
       return this.#deps.identify(certificate);
     } catch (error) {

@@ -3,7 +3,7 @@
  * grpc-js. Certificate and client CAs are exchanged while open streams go on.
  */
 
-import { constants, createHash } from "node:crypto";
+import { constants, createHash, type X509Certificate } from "node:crypto";
 import type { Socket } from "node:net";
 import { createServer, type Server, type TLSSocket } from "node:tls";
 import { cannotListen, MeshrootError } from "../core/errors.ts";
@@ -25,22 +25,22 @@ export type RefusedClient = {
   readonly serverName: string | undefined;
 };
 
-export type FrontDeps = {
+export type FrontDeps<Identity> = {
   /** Undefined: none can be had yet, so that every handshake fails until `setCredentials`. */
   readonly credentials: FrontCredentials | undefined;
-  /** Takes over an accepted socket, with the client's certificate (DER). */
-  readonly accept: (socket: TLSSocket, certificate: Buffer) => void;
-  /** Throws MR4001 to refuse this client certificate. */
-  readonly check: (certificate: Buffer) => void;
+  /** Takes over an accepted socket. */
+  readonly accept: (socket: TLSSocket, certificate: X509Certificate, identity: Identity) => void;
+  /** Whose certificate it is. Throws MR4001 to refuse it. */
+  readonly identify: (certificate: X509Certificate) => Identity;
   readonly refused: (refusal: RefusedClient) => void;
 };
 
-export class TlsFront {
+export class TlsFront<Identity> {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   #hasCredentials: boolean;
 
-  constructor(deps: FrontDeps) {
+  constructor(deps: FrontDeps<Identity>) {
     // rejectUnauthorized is off because Node would then drop a client without a word, neither to it nor to us.
     this.#hasCredentials = deps.credentials !== undefined;
     this.#server = createServer({ ...options(deps.credentials), requestCert: true, rejectUnauthorized: false });
@@ -60,13 +60,14 @@ export class TlsFront {
     });
     this.#server.on("secureConnection", (socket) => {
       socket.on("error", () => socket.destroy());
-      const certificate = socket.getPeerCertificate().raw as Buffer | undefined;
-      const refusal = certificate === undefined ? NO_CERTIFICATE : judge(socket, certificate, deps.check);
-      if (certificate !== undefined && refusal === undefined) {
-        deps.accept(socket, certificate);
+      // Not getPeerCertificate: it takes the whole certificate apart.
+      const certificate = socket.getPeerX509Certificate();
+      const verdict = certificate === undefined ? NO_CERTIFICATE : judge(socket, certificate, deps.identify);
+      if (certificate !== undefined && "identity" in verdict) {
+        deps.accept(socket, certificate, verdict.identity);
         return;
       }
-      deps.refused({ ...claimsOf(socket), distrustsUs: false, ...(refusal ?? NO_CERTIFICATE) });
+      deps.refused({ ...claimsOf(socket), distrustsUs: false, ...("reason" in verdict ? verdict : NO_CERTIFICATE) });
       socket.destroy();
     });
   }
@@ -104,10 +105,14 @@ const NO_CERTIFICATE: Refusal = {
   hint: "Give Envoy the files that `meshroot proxy bootstrap` wrote.",
 };
 
-/** Why this client is refused; undefined: it is accepted. */
-function judge(socket: TLSSocket, certificate: Buffer, check: FrontDeps["check"]): Refusal | undefined {
+function judge<Identity>(
+  socket: TLSSocket,
+  certificate: X509Certificate,
+  identify: FrontDeps<Identity>["identify"],
+): Refusal | { readonly identity: Identity } {
+  let identity: Identity;
   try {
-    check(certificate);
+    identity = identify(certificate);
   } catch (error) {
     return { reason: (error as Error).message, hint: error instanceof MeshrootError ? error.hint : "" };
   }
@@ -118,7 +123,7 @@ function judge(socket: TLSSocket, certificate: Buffer, check: FrontDeps["check"]
   if (socket.alpnProtocol !== "h2") {
     return { reason: "the client does not speak HTTP/2 (ALPN h2)", hint: "Set alpn_protocols: [h2] in its cluster." };
   }
-  return undefined;
+  return { identity };
 }
 
 /**

@@ -1,12 +1,14 @@
 /** Streams grow old (R75): each ends with OK, when nothing is on its way, and never many in the same second. */
 
 import assert from "node:assert/strict";
+import { X509Certificate } from "node:crypto";
 import { EventEmitter } from "node:events";
 import { test } from "node:test";
 import type { TLSSocket } from "node:tls";
 import { Connections } from "../../../src/xds/connections.ts";
 import type { XdsStream } from "../../../src/xds/stream.ts";
 import { startGenericXds } from "../../support/generic-xds.ts";
+import { makeTestRoot } from "../../support/test-certificates.ts";
 
 const OK = 0;
 const MINUTE_MS = 60_000;
@@ -46,7 +48,7 @@ test("a stream that owes an answer is not ended, however old it is (R75)", async
   assert.deepEqual(xds.recorded.verdicts, ["acked A 1", "acked A 1", "acked A 1"], "no answer was lost to age");
 });
 
-test("a thousand streams of one moment, and those that replace them, end over minutes, near their age (R75)", (t) => {
+test("a thousand streams of one moment, and those that replace them, end over minutes, near their age (R75)", async (t) => {
   t.mock.timers.enable({ apis: ["setInterval"] });
   const maxStreamAgeMs = 30 * MINUTE_MS;
   const opened = 5_000_000;
@@ -73,9 +75,11 @@ test("a thousand streams of one moment, and those that replace them, end over mi
     } as unknown as XdsStream<string>;
     connections.enter(remote, stream);
   };
+  const { certPem } = await makeTestRoot("someone");
+  const certificate = new X509Certificate(certPem);
   for (let port = 0; port < 1_000; port++) {
     const socket = Object.assign(new EventEmitter(), { remoteAddress: "192.0.2.1", remotePort: port });
-    connections.add(socket as unknown as TLSSocket, Buffer.of(1), "someone");
+    connections.add(socket as unknown as TLSSocket, certificate, "someone");
     openStream(`192.0.2.1:${port}`);
   }
   const most = Math.ceil((2 * 1_000 * 1_000) / maxStreamAgeMs);
