@@ -9,6 +9,7 @@ import { createSecureContext, type SecureContext } from "node:tls";
 import { decodeSotwResponse, encodeSotwRequest } from "../src/xds/client-wire.ts";
 import { decodeSecret, SECRET_TYPE_URL } from "../src/xds/secret-codec.ts";
 import { AGGREGATED } from "../src/xds/services.ts";
+import { eachMessage, framed, rawCall } from "../test/support/grpc-frames.ts";
 
 export type Credential = { readonly id: string; readonly certPem: string; readonly keyPem: string };
 export type ProxyOrders =
@@ -91,15 +92,9 @@ async function connectOne(proxy: Proxy): Promise<void> {
     session.on("error", () => undefined);
     const served = await new Promise<boolean>((resolve) => {
       session.once("close", () => resolve(false));
-      const stream = session.request({
-        ":method": "POST",
-        ":path": AGGREGATED.sotw.path,
-        "content-type": "application/grpc",
-        te: "trailers",
-      });
-      stream.on("error", () => undefined);
+      const stream = rawCall(session, AGGREGATED.sotw.path);
       stream.on("close", () => session.destroy());
-      receive(stream, (message) => {
+      eachMessage(stream, (message) => {
         take(proxy, stream, message);
         if (proxy.has.size === target.names.length) resolve(true);
       });
@@ -129,21 +124,5 @@ function say(
   more: { versionInfo: string; responseNonce: string; node?: { id: string; cluster: string } },
 ): void {
   const payload = encodeSotwRequest({ typeUrl: SECRET_TYPE_URL, resourceNames: target.names, ...more });
-  const frame = Buffer.allocUnsafe(5 + payload.length);
-  frame.writeUInt8(0);
-  frame.writeUInt32BE(payload.length, 1);
-  payload.copy(frame, 5);
-  stream.write(frame);
-}
-
-function receive(stream: ClientHttp2Stream, message: (bytes: Buffer) => void): void {
-  let rest: Buffer = Buffer.alloc(0);
-  stream.on("data", (chunk: Buffer) => {
-    rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
-    while (rest.length >= 5 && rest.length >= 5 + rest.readUInt32BE(1)) {
-      const end = 5 + rest.readUInt32BE(1);
-      message(rest.subarray(5, end));
-      rest = rest.subarray(end);
-    }
-  });
+  stream.write(framed(payload));
 }

@@ -17,6 +17,7 @@ import { parseArgs, promisify } from "node:util";
 import { DEFAULT_NAMESPACE, DEFAULT_TRUST_DOMAIN } from "../src/core/mesh-root.ts";
 import { rootFiles } from "../src/stores/files/root-files.ts";
 import { bootstrapFrom } from "../test/support/e2e-server.ts";
+import { issuedLeaves } from "../test/support/issued-leaves.ts";
 import type { Cost } from "../test/support/measured-child.ts";
 import { type MeasuredServer, startMeasured } from "../test/support/measured-server.ts";
 import { MESH_NAMES } from "../test/support/raw-proxy.ts";
@@ -127,7 +128,7 @@ async function measure(start: StartTarget, count: number, rounds: number): Promi
         }),
       );
     }
-    const issuedBefore = await issuedLeaves(server);
+    const issuedBefore = await issued(server);
     const reconnect = await timed(server, () => ask("reconnect"));
     const middle = (of: (one: Timed) => number) => median(pushes.map(of));
     return {
@@ -141,7 +142,7 @@ async function measure(start: StartTarget, count: number, rounds: number): Promi
       delayMaxMs: middle(({ cost }) => cost.loopDelay.max),
       reconnectMs: reconnect.ms,
       reconnectCpuUs: reconnect.cpuUs / count,
-      reissued: (await issuedLeaves(server)) - issuedBefore,
+      reissued: (await issued(server)) - issuedBefore,
     };
   } finally {
     proxies.kill("SIGKILL");
@@ -166,11 +167,9 @@ async function pin(pid: number, core: number): Promise<void> {
   await promisify(execFile)("taskset", ["-apc", String(core), String(pid)]).catch(() => undefined);
 }
 
-async function issuedLeaves({ httpPort }: MeasuredServer): Promise<number> {
-  if (httpPort === 0) return 0;
-  const text = await (await fetch(`http://127.0.0.1:${httpPort}/metrics`)).text();
-  const lines = text.match(/^meshroot_certificates_issued_total\{.*kind="leaf".*$/gm) ?? [];
-  return lines.reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
+/** The generic server issues none. */
+async function issued(server: MeasuredServer): Promise<number> {
+  return server.httpPort === 0 ? 0 : issuedLeaves(server);
 }
 
 function median(values: readonly number[]): number {

@@ -17,6 +17,7 @@ import { freePorts } from "../src/cli/demo/free-ports.ts";
 import { DemoMesh } from "../src/cli/demo/mesh.ts";
 import { findEnvoy } from "../src/envoy/binary.ts";
 import { bootstrapFrom, type ChildServer, type ServerSettings, spawnServer } from "../test/support/e2e-server.ts";
+import { issuedLeaves } from "../test/support/issued-leaves.ts";
 import { type LightProxy, startLightProxy, type Variant } from "../test/support/light-proxy.ts";
 import { MESH_NAMES } from "../test/support/raw-proxy.ts";
 import { tlsOf } from "../test/support/server.ts";
@@ -90,7 +91,7 @@ async function measure(title: string, count: number, start: Start): Promise<void
     const ownStart = performance.now() - began;
     clients = await start(dir, dataDir, xdsPort, count);
     await allSynced(dataDir, count);
-    const first = await issuedLeaves(httpPort);
+    const first = await issuedLeaves({ httpPort });
     const recoveries: Recovery[] = [];
     for (let crash = 0; crash < CRASHES; crash++) {
       await server.kill();
@@ -98,7 +99,7 @@ async function measure(title: string, count: number, start: Start): Promise<void
       const starting = spawnServer(dataDir, settings);
       const times = await recovery(dataDir, count, killed);
       server = await starting;
-      recoveries.push({ ...times, issued: await issuedLeaves(httpPort) });
+      recoveries.push({ ...times, issued: await issuedLeaves({ httpPort }) });
     }
     report(title, count, ownStart, first, recoveries);
   } finally {
@@ -126,13 +127,6 @@ async function recovery(dataDir: string, count: number, killed: number) {
 
 async function allSynced(dataDir: string, count: number): Promise<void> {
   await recovery(dataDir, count, performance.now());
-}
-
-/** By the process that runs now. */
-async function issuedLeaves(httpPort: number): Promise<number> {
-  const text = await (await fetch(`http://127.0.0.1:${httpPort}/metrics`)).text();
-  const lines = text.match(/^meshroot_certificates_issued_total\{.*kind="leaf".*$/gm) ?? [];
-  return lines.reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
 }
 
 function report(title: string, count: number, ownStart: number, first: number, recoveries: readonly Recovery[]): void {

@@ -7,7 +7,8 @@ import { type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Server, ServerCredentials, type ServerDuplexStream } from "@grpc/grpc-js";
 import { guarded } from "../../src/core/grpc-guard.ts";
-import { converse, framed } from "../support/fuzz/conversation.ts";
+import { converse } from "../support/fuzz/conversation.ts";
+import { framed } from "../support/grpc-frames.ts";
 
 const CALLS = 40;
 

@@ -6,6 +6,7 @@ import { ENVOY_VERSIONS } from "../../src/envoy/binary.ts";
 import { startCrashEnvoys } from "../support/crash-envoys.ts";
 import { A, B, type E2eMesh, proxyOf } from "../support/e2e-mesh.ts";
 import { envoyOrSkip } from "../support/envoy.ts";
+import { issuedLeaves } from "../support/issued-leaves.ts";
 
 /** One for each protocol, in the order of `MeshSetup.variants`. */
 const NAMES = ["sotw", "delta", "ads", "delta-ads"] as const;
@@ -19,7 +20,7 @@ for (const version of ENVOY_VERSIONS) {
     const { it, server } = await startCrashEnvoys(t, { envoy, names: NAMES });
     it.startLoad();
     await it.untilLoaded([A], A);
-    assert.equal(await issuedLeaves(it), NAMES.length);
+    assert.equal(await issuedLeaves(it.server), NAMES.length);
     let before = await leafSerials(it);
 
     for (const crash of [1, 2, 3]) {
@@ -34,7 +35,7 @@ for (const version of ENVOY_VERSIONS) {
         await it.roots.create(B);
         await it.untilLoaded([A, B], A);
       }
-      assert.equal(await issuedLeaves(it), 1, `crash ${crash}: one certificate, for SotW over ADS`);
+      assert.equal(await issuedLeaves(it.server), 1, `crash ${crash}: one certificate, for SotW over ADS`);
       const after = await leafSerials(it);
       for (const name of NAMES.filter((one) => one !== SILENT)) {
         assert.deepEqual(after.get(name), before.get(name), `${name} runs the leaf that it had`);
@@ -48,18 +49,10 @@ for (const version of ENVOY_VERSIONS) {
     await it.roots.setRole(A, "passive");
     await it.until("the signer has moved", ({ signer }) => signer === B);
     await it.untilLoaded([A, B], B);
-    assert.equal(await issuedLeaves(it), 1 + NAMES.length);
+    assert.equal(await issuedLeaves(it.server), 1 + NAMES.length);
     const { requests } = await it.endLoad();
     t.diagnostic(`${requests} requests over ${server.lives.length - 1} crashes, 0 failed`);
   });
-}
-
-/** By the process of the server that runs now. */
-async function issuedLeaves(it: E2eMesh): Promise<number> {
-  const text = await (await fetch(`http://127.0.0.1:${it.server.httpPort}/metrics`)).text();
-  const issued = text.match(/^meshroot_certificates_issued_total\{.*$/gm) ?? [];
-  const leaves = issued.filter((line) => line.includes('kind="leaf"'));
-  return leaves.reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
 }
 
 /** Serial numbers of the leaves in the mesh contexts of `/certs`, each once. */

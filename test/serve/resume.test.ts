@@ -3,17 +3,13 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import type { BootstrapAnswer } from "../../src/serve/admin-api.ts";
+import { issuedLeaves } from "../support/issued-leaves.ts";
 import { startServer, type TestServer, until } from "../support/server.ts";
 
 const LEAF = "default";
 const BUNDLE = "ROOTCA";
 /** Longer than the sweep that looks at the offers again. */
 const QUIET_MS = 1_500;
-
-async function issued(server: TestServer): Promise<number> {
-  const { text } = await server.http("/metrics");
-  return Number(/certificates_issued_total\{[^}]*kind="leaf"[^}]*result="ok"[^}]*\} (\d+)/.exec(text)?.[1] ?? 0);
-}
 
 /** A server with one proxy that holds `versions` of its leaf and its bundle, restarted. */
 async function restarted(t: TestContext) {
@@ -35,7 +31,7 @@ async function restarted(t: TestContext) {
 
 async function isResumed(server: TestServer, credentials: BootstrapAnswer): Promise<void> {
   await until("it counts as heard and is in sync", () => server.running.status().proxies[0]?.sync === "SYNCED");
-  assert.equal(await issued(server), 0, "no leaf is made");
+  assert.equal(await issuedLeaves(server.running), 0, "no leaf is made");
   await server.createRoot("next");
   await server.setRole("next", "active");
   await server.setRole("osm-mesh-root-certificate", "passive");
@@ -72,7 +68,7 @@ test("E15: delta: reported leaf and bundle are resumed", async (t) => {
   const subscribe = [LEAF, BUNDLE];
   const stream = server.client(credentials).deltaSecrets().request({ subscribe, initialVersions: versions });
   await stream.expectSilence(QUIET_MS);
-  assert.equal(await issued(server), 0);
+  assert.equal(await issuedLeaves(server.running), 0);
   assert.equal(server.running.status().proxies[0]?.sync, "SYNCED");
 });
 
@@ -102,7 +98,7 @@ test("E15: one slot resumes, another needs the bytes: both get the next leaf", a
   const { version } = await other.next();
   assert.notEqual(version, versions[LEAF]);
   assert.equal((await kept.next()).version, version);
-  assert.equal(await issued(server), 1);
+  assert.equal(await issuedLeaves(server.running), 1);
 });
 
 test("E15: in the same process the leaf stays, in plain bytes", async (t) => {
@@ -121,5 +117,5 @@ test("E15: in the same process the leaf stays, in plain bytes", async (t) => {
     .request({ names: [LEAF], version })
     .next();
   assert.equal(again.version, version);
-  assert.equal(await issued(server), 1);
+  assert.equal(await issuedLeaves(server.running), 1);
 });

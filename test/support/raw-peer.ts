@@ -4,7 +4,7 @@
  */
 
 import { once } from "node:events";
-import { type ClientHttp2Session, type ClientHttp2Stream, connect } from "node:http2";
+import { type ClientHttp2Session, connect } from "node:http2";
 import type { TestContext } from "node:test";
 import {
   decodeDeltaResponse,
@@ -14,6 +14,7 @@ import {
   type ReceivedResponse,
 } from "../../src/xds/client-wire.ts";
 import { type DecodedSecret, decodeSecret, SECRET_TYPE_URL } from "../../src/xds/secret-codec.ts";
+import { eachMessage, framed, rawCall } from "./grpc-frames.ts";
 import { until } from "./server.ts";
 import type { ClientTls } from "./xds-client.ts";
 
@@ -54,31 +55,18 @@ export async function rawPeer(
   session.on("error", () => undefined);
   await once(session, "connect");
   const isDelta = path.includes("/Delta");
-  const stream: ClientHttp2Stream = session.request({
-    ":method": "POST",
-    ":path": path,
-    "content-type": "application/grpc",
-    te: "trailers",
-  });
-  stream.on("error", () => undefined);
+  const stream = rawCall(session, path);
   const responses: PeerResponse[] = [];
-  let pending: Buffer = Buffer.alloc(0);
   let status = -1;
   const takeStatus = (headers: { readonly [name: string]: unknown }) => {
     if (headers["grpc-status"] !== undefined) status = Number(headers["grpc-status"]);
   };
   stream.on("trailers", takeStatus);
   stream.on("response", takeStatus);
-  const take = (chunk: Buffer) => {
-    pending = Buffer.concat([pending, chunk]);
-    // gRPC over HTTP/2: one byte for compression, four for the length, then the message.
-    while (pending.length >= 5 && pending.length >= 5 + pending.readUInt32BE(1)) {
-      const end = 5 + pending.readUInt32BE(1);
-      const response = (isDelta ? decodeDeltaResponse : decodeSotwResponse)(pending.subarray(5, end));
-      pending = pending.subarray(end);
-      const own = response.resources.filter(({ typeUrl }) => typeUrl === SECRET_TYPE_URL);
-      responses.push({ ...response, secrets: own.map(({ any }) => decodeSecret(any)) });
-    }
+  const take = (message: Buffer) => {
+    const response = (isDelta ? decodeDeltaResponse : decodeSotwResponse)(message);
+    const own = response.resources.filter(({ typeUrl }) => typeUrl === SECRET_TYPE_URL);
+    responses.push({ ...response, secrets: own.map(({ any }) => decodeSecret(any)) });
   };
   const ended = new Promise<{ responses: readonly PeerResponse[]; status: number }>((resolve) => {
     // The server's side is over; ours may stay open, as a hanging proxy's does.
@@ -95,11 +83,9 @@ export async function rawPeer(
       const body = isDelta
         ? encodeDeltaRequest({ ...common, subscribe: names })
         : encodeSotwRequest({ ...common, resourceNames: names, versionInfo: version });
-      const head = Buffer.alloc(5);
-      head.writeUInt32BE(body.length, 1);
-      stream.write(Buffer.concat([head, body]));
+      stream.write(framed(body));
     },
-    read: () => void stream.on("data", take),
+    read: () => eachMessage(stream, take),
     async response(count) {
       await until(`response ${count}`, () => responses.length >= count);
       return responses[count - 1] as PeerResponse;

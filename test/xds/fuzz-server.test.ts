@@ -11,9 +11,10 @@ import { type TestContext, test } from "node:test";
 import { connect as connectTls } from "node:tls";
 import type { BootstrapAnswer } from "../../src/serve/admin-api.ts";
 import { AGAIN, MESSAGES, SEED } from "../support/fuzz/budget.ts";
-import { converse, type Ending, framed, misframed, type Outcome } from "../support/fuzz/conversation.ts";
+import { converse, type Ending, misframed, type Outcome } from "../support/fuzz/conversation.ts";
 import { damaged, randomRequest, type Variant } from "../support/fuzz/messages.ts";
 import { type Rng, rng } from "../support/fuzz/rng.ts";
+import { framed } from "../support/grpc-frames.ts";
 import { startServer, type TestServer, until } from "../support/server.ts";
 
 const [OK, CANCELLED, INVALID, NOT_FOUND, EXHAUSTED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE] = [

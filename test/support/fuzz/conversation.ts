@@ -1,6 +1,7 @@
 /** One gRPC call made of raw HTTP/2, whatever its bytes are. */
 
 import { type ClientHttp2Session, constants } from "node:http2";
+import { framed, rawCall } from "../grpc-frames.ts";
 import type { Rng } from "./rng.ts";
 
 export type Ending = "half-close" | "cancel" | "reset";
@@ -25,13 +26,7 @@ export function converse(
   ending: Ending,
   headers: Readonly<Record<string, string>> = {},
 ): Promise<Outcome> {
-  const stream = session.request({
-    ":method": "POST",
-    ":path": path,
-    "content-type": "application/grpc",
-    te: "trailers",
-    ...headers,
-  });
+  const stream = rawCall(session, path, headers);
   let status: number | undefined;
   let details = "";
   let http: number | undefined;
@@ -44,7 +39,6 @@ export function converse(
     take(received);
   });
   stream.on("trailers", take);
-  stream.on("error", () => undefined);
   stream.resume();
   for (const chunk of chunks) stream.write(chunk);
   if (ending === "half-close") stream.end();
@@ -57,13 +51,6 @@ export function converse(
       resolve({ status, details, http, reset: stream.rstCode });
     });
   });
-}
-
-/** gRPC's length-prefixed message: a byte for compression, four for the length. */
-export function framed(payload: Buffer): Buffer {
-  const head = Buffer.alloc(5);
-  head.writeUInt32BE(payload.length, 1);
-  return Buffer.concat([head, payload]);
 }
 
 /** A frame that lies about itself. */

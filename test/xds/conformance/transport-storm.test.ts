@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { BootstrapAnswer } from "../../../src/serve/admin-api.ts";
+import { issuedLeaves } from "../../support/issued-leaves.ts";
 import { startServer, type TestServer, until } from "../../support/server.ts";
 import type { Response, XdsTestClient } from "../../support/xds-client.ts";
 
@@ -20,11 +21,6 @@ type Member = {
 };
 
 const versionOf = (response: Response) => response.resources[0]?.version || response.version;
-
-async function issued(server: TestServer): Promise<number> {
-  const { text } = await server.http("/metrics");
-  return Number(/certificates_issued_total\{[^}]*kind="leaf"[^}]*result="ok"[^}]*\} (\d+)/.exec(text)?.[1] ?? 0);
-}
 
 /** One connection and one stream for the leaf, which says what the proxy holds as Envoy would; accepts what comes. */
 function connect(server: TestServer, member: Member) {
@@ -92,7 +88,7 @@ const allHere = (server: TestServer, here: boolean) =>
 test(`${PROXIES} proxies reconnect at once, of every variant: no certificate is made (R77)`, async (t) => {
   const server = await startServer(t);
   const members = await enlist(server, PROXIES);
-  assert.equal(await issued(server), PROXIES);
+  assert.equal(await issuedLeaves(server.running), PROXIES);
   await Promise.all(members.map(({ leave }) => leave()));
   await allHere(server, false);
 
@@ -105,7 +101,7 @@ test(`${PROXIES} proxies reconnect at once, of every variant: no certificate is 
     assert.equal(await takeLeaf(stream), member.version);
   }
   await until("all are in sync", () => server.running.status().proxies.every(({ sync }) => sync === "SYNCED"));
-  assert.equal(await issued(server), PROXIES, "not one more");
+  assert.equal(await issuedLeaves(server.running), PROXIES, "not one more");
   assert.deepEqual(
     members.map(({ version }) => version),
     before,
@@ -118,12 +114,12 @@ test("after a restart, too, but for SotW over ADS, which can't say what it holds
   await until("all are in sync", () => server.running.status().proxies.every(({ sync }) => sync === "SYNCED"));
   await server.running.stop();
   await server.start();
-  assert.equal(await issued(server), 0);
+  assert.equal(await issuedLeaves(server.running), 0);
   const streams = members.map((member) => ({ member, stream: connect(server, member) }));
   for (const { member, stream } of streams) {
     if (member.variant === "ads") assert.notEqual(await takeLeaf(stream), member.version);
   }
   await until("all are in sync again", () => server.running.status().proxies.every(({ sync }) => sync === "SYNCED"));
-  assert.equal(await issued(server), members.filter(({ variant }) => variant === "ads").length);
+  assert.equal(await issuedLeaves(server.running), members.filter(({ variant }) => variant === "ads").length);
   for (const { member, stream } of streams) if (member.variant !== "ads") assert.equal(stream.received.length, 0);
 });
