@@ -1,10 +1,11 @@
 /**
  * What a push to every proxy costs, and connecting them: server CPU, time to the last ACK, memory, event-loop delay. The
  * proxies are a process of their own, each with an own mTLS connection; where there is `taskset`, the server has one core and
- * they have another. Prints figures and ratios between the sizes; asserts nothing.
+ * they have another. Prints figures and ratios, of the sizes and between the servers; asserts nothing.
  *
  *   npx -c 'node bench/push.ts'                     the generic layer, then the whole product: 100, 1,000 and 5,000 proxies
  *   npx -c 'node bench/push.ts --proxies 100,500 --server product --rounds 9'
+ *   npx -c 'node bench/push.ts --server peer,generic'    go-control-plane beside the generic layer; needs Go
  */
 
 import { execFile, fork } from "node:child_process";
@@ -14,27 +15,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs, promisify } from "node:util";
-import { DEFAULT_NAMESPACE, DEFAULT_TRUST_DOMAIN } from "../src/core/mesh-root.ts";
-import { rootFiles } from "../src/stores/files/root-files.ts";
-import { bootstrapFrom } from "../test/support/e2e-server.ts";
 import { issuedLeaves } from "../test/support/issued-leaves.ts";
-import type { Cost } from "../test/support/measured-child.ts";
-import { type MeasuredServer, startMeasured } from "../test/support/measured-server.ts";
-import { MESH_NAMES } from "../test/support/raw-proxy.ts";
-import { root } from "../test/support/roots.ts";
-import { makeTestLeaf, makeTestRoot } from "../test/support/test-certificates.ts";
-import type { Credential, Done, ProxyOrders } from "./push-proxies.ts";
-
-type Target = {
-  readonly server: MeasuredServer;
-  readonly credentials: readonly Credential[];
-  readonly caPem: string;
-  readonly serverName: string;
-  readonly names: readonly string[];
-  /** Gives every proxy another bundle. Returns when that was asked for. */
-  push(round: number): Promise<void>;
-};
-type StartTarget = (dir: string, count: number) => Promise<Target>;
+import type { Done, ProxyOrders } from "./push-proxies.ts";
+import { generic, peer, product, type ServerToMeasure, type StartTarget, type Target } from "./push-servers.ts";
 
 /** Of one size, the middle one of all rounds. */
 type Figures = {
@@ -55,45 +38,6 @@ type Figures = {
 
 /** Until what a server does after the last ACK is done, rows on disk and all. */
 const QUIET_MS = 1_500;
-
-const generic: StartTarget = async (_dir, count) => {
-  const ca = await makeTestRoot("root");
-  const own = await makeTestLeaf(ca, { dns: ["xds.example"] });
-  const credentials: Credential[] = [];
-  for (let index = 0; index < count; index++) {
-    const { certPem, keyPem } = await makeTestLeaf(ca, { uris: [`spiffe://example/sa-${index}`] });
-    credentials.push({ id: `proxy-${index}`, certPem, keyPem });
-  }
-  const orders = { start: "generic", caPem: ca.certPem, certPem: own.certPem, keyPem: own.keyPem } as const;
-  const server = await startMeasured(orders);
-  const push = (round: number) => server.push(`v${round + 1}`);
-  return { server, credentials, caPem: ca.certPem, serverName: "xds.example", names: ["ROOTCA"], push };
-};
-
-const product: StartTarget = async (dir, count) => {
-  const dataDir = join(dir, "data");
-  const ports = { bind: "127.0.0.1", xdsPort: "0", httpPort: "0", healthPort: "0" };
-  const flags = { ...ports, dataDir, settle: "0s", logLevel: "error", streamRate: "999999" };
-  const server = await startMeasured({ start: "product", flags });
-  const credentials: Credential[] = [];
-  let last: Awaited<ReturnType<typeof bootstrapFrom>> | undefined;
-  for (let index = 0; index < count; index++) {
-    const request = { serviceAccount: `sa-${index}`, namespace: "bench", kind: "sidecar" } as const;
-    last = await bootstrapFrom(dataDir, request);
-    credentials.push({ id: last.proxy.uuid, certPem: last.certPem, keyPem: last.keyPem });
-  }
-  if (last === undefined) throw new Error("no proxies");
-  const files = rootFiles(join(dataDir, "roots"), DEFAULT_NAMESPACE);
-  const name = "bench-next";
-  const push = async (round: number) => {
-    const found = (await files.list()).roots.find((one) => one.name === name);
-    const next = { ...root(name, "passive"), namespace: DEFAULT_NAMESPACE, trustDomain: DEFAULT_TRUST_DOMAIN };
-    if (found === undefined) await files.create(next);
-    else await files.setRole(found, round % 2 === 0 ? "passive" : "inactive");
-  };
-  const { caPem, serverName } = last;
-  return { server, credentials, caPem, serverName, names: MESH_NAMES, push };
-};
 
 async function measure(start: StartTarget, count: number, rounds: number): Promise<Figures> {
   const dir = await mkdtemp(join(tmpdir(), "meshroot-bench-"));
@@ -138,8 +82,8 @@ async function measure(start: StartTarget, count: number, rounds: number): Promi
       lastAckMs: middle(({ ms }) => ms),
       idlePercent: idleRate / 10,
       pushCpuUs: middle(({ cpuUs, windowMs }) => cpuUs - idleRate * windowMs) / count,
-      delayP99Ms: middle(({ cost }) => cost.loopDelay.p99),
-      delayMaxMs: middle(({ cost }) => cost.loopDelay.max),
+      delayP99Ms: middle(({ cost }) => cost.loopDelay?.p99 ?? 0),
+      delayMaxMs: middle(({ cost }) => cost.loopDelay?.max ?? 0),
       reconnectMs: reconnect.ms,
       reconnectCpuUs: reconnect.cpuUs / count,
       reissued: (await issued(server)) - issuedBefore,
@@ -151,9 +95,14 @@ async function measure(start: StartTarget, count: number, rounds: number): Promi
   }
 }
 
-type Timed = { readonly ms: number; readonly cpuUs: number; readonly windowMs: number; readonly cost: Cost };
+type Timed = {
+  readonly ms: number;
+  readonly cpuUs: number;
+  readonly windowMs: number;
+  readonly cost: Awaited<ReturnType<ServerToMeasure["measure"]>>;
+};
 
-async function timed(server: MeasuredServer, act: () => Promise<Done>): Promise<Timed> {
+async function timed(server: ServerToMeasure, act: () => Promise<Done>): Promise<Timed> {
   const before = await server.measure();
   const began = Date.now();
   const { at } = await act();
@@ -168,7 +117,7 @@ async function pin(pid: number, core: number): Promise<void> {
 }
 
 /** The generic server issues none. */
-async function issued(server: MeasuredServer): Promise<number> {
+async function issued(server: ServerToMeasure): Promise<number> {
   return server.httpPort === 0 ? 0 : issuedLeaves(server);
 }
 
@@ -190,15 +139,19 @@ const ROWS: readonly (readonly [what: string, of: (figures: Figures) => number, 
   ["reconnect: leaves issued", ({ reissued }) => reissued, ""],
 ];
 
-function report(title: string, sizes: readonly number[], all: readonly Figures[]): void {
-  console.log(`${title.padEnd(34)}${sizes.map((size) => `${size} proxies`.padStart(16)).join("")}      last/first`);
+function report(title: string, sizes: readonly number[], all: readonly Figures[], baseline?: readonly Figures[]): void {
+  const columns = [...sizes.map((size) => `${size} proxies`), sizes.length > 1 ? "last/first" : ""];
+  console.log(`${title.padEnd(34)}${columns.map((column) => column.padStart(16)).join("")}`);
+  const ratio = (value: number, to: number) => (value > 0 && to > 0 ? `${(value / to).toFixed(2)} x` : "");
   for (const [what, of, unit] of ROWS) {
     const values = all.map(of);
-    const cells = values.map((value) => `${value.toFixed(value < 10 && unit !== "" ? 1 : 0)} ${unit}`.padStart(16));
-    const ratio = (values.at(-1) ?? 0) / (values[0] ?? 0);
-    console.log(
-      `  ${what.padEnd(32)}${cells.join("")}${Number.isFinite(ratio) ? `${ratio.toFixed(1)} x`.padStart(16) : ""}`,
-    );
+    if (values.every((value) => value === 0) && unit !== "") continue;
+    const cells = values.map((value) => `${value.toFixed(value < 10 && unit !== "" ? 1 : 0)} ${unit}`);
+    if (sizes.length > 1) cells.push(ratio(values.at(-1) ?? 0, values[0] ?? 0));
+    console.log(`  ${what.padEnd(32)}${cells.map((cell) => cell.padStart(16)).join("")}`);
+    const ratios = baseline?.map((one, index) => ratio(values[index] ?? 0, of(one))) ?? [];
+    if (ratios.some((one) => one !== ""))
+      console.log(`    ${"of the first server's".padEnd(30)}${ratios.map((one) => one.padStart(16)).join("")}`);
   }
 }
 
@@ -211,13 +164,17 @@ const { values } = parseArgs({
 });
 const sizes = values.proxies.split(",").map(Number);
 const servers: Readonly<Record<string, readonly [string, StartTarget]>> = {
+  peer: ["go-control-plane, one shared secret", peer],
   generic: ["meshroot/xds, one shared secret", generic],
   product: ["meshroot serve, leaf and bundle", product],
 };
+let baseline: readonly Figures[] | undefined;
 for (const name of values.server.split(",")) {
   const chosen = servers[name];
-  if (chosen === undefined) throw new Error(`--server is generic, product or both with a comma, not ${name}`);
+  if (chosen === undefined)
+    throw new Error(`--server is a list, with commas, of ${Object.keys(servers).join(", ")}; not ${name}`);
   const figures: Figures[] = [];
   for (const size of sizes) figures.push(await measure(chosen[1], size, Number(values.rounds)));
-  report(chosen[0], sizes, figures);
+  report(chosen[0], sizes, figures, baseline);
+  baseline ??= figures;
 }
