@@ -17,6 +17,7 @@ import { fetchResources } from "./fetch.ts";
 import { AGGREGATED, type DiscoveryService, serviceOf } from "./services.ts";
 import type { ResourceSource, XdsClient } from "./source.ts";
 import { type StreamEvent, XdsStream } from "./stream.ts";
+import type { Variant } from "./subscription.ts";
 import { type FrontCredentials, type FrontDeps, TlsFront } from "./tls-front.ts";
 
 type Call = ServerDuplexStream<Buffer, Buffer>;
@@ -157,7 +158,7 @@ export class XdsServer<Identity> {
     );
   }
 
-  #open(call: Call, variant: "sotw" | "delta", serviceType: string | undefined): void {
+  #open(call: Call, variant: Variant, serviceType: string | undefined): void {
     const identity = this.#admit(call, (refusal) => void call.emit("error", refusal));
     if (identity === undefined) return;
     const remote = call.getPeer();

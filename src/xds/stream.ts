@@ -14,22 +14,17 @@ import {
   type Request,
   type Subscription,
   step,
+  type Variant,
   type View,
 } from "./subscription.ts";
-import {
-  type AnyResource,
-  decodeDeltaRequest,
-  decodeSotwRequest,
-  encodeDeltaResponse,
-  encodeSotwResponse,
-  type Node,
-} from "./wire.ts";
+import { readRequest, writeResponse } from "./variants.ts";
+import type { Node } from "./wire.ts";
 
 type Call = ServerDuplexStream<Buffer, Buffer>;
 
 export type StreamDeps<Identity> = {
   readonly call: Call;
-  readonly variant: "sotw" | "delta";
+  readonly variant: Variant;
   /** The type of a per-type service (R2); undefined on ADS, where each request names its type (R3). */
   readonly serviceType: string | undefined;
   readonly sources: ReadonlyMap<string, ResourceSource<Identity>>;
@@ -120,7 +115,7 @@ export class XdsStream<Identity> {
     if (this.#ended) return;
     this.#deps.onEvent({ type: "request" });
     try {
-      const { node, typeUrl, request } = this.#decode(bytes);
+      const { node, typeUrl, request } = readRequest(this.#deps.variant, bytes);
       this.#checkNode(node);
       const url = typeUrl === "" ? this.#deps.serviceType : typeUrl;
       if (url === undefined) throw invalid("type URL is required for ADS");
@@ -135,36 +130,6 @@ export class XdsStream<Identity> {
       this.#fail(known ? status.INVALID_ARGUMENT : status.INTERNAL, known ? error : invalid("internal error"));
       if (!known) throw error;
     }
-  }
-
-  #decode(bytes: Buffer): { node: Node | undefined; typeUrl: string; request: Request } {
-    if (this.#deps.variant === "sotw") {
-      const message = decodeSotwRequest(bytes);
-      return {
-        node: message.node,
-        typeUrl: message.typeUrl,
-        request: {
-          type: "request",
-          nonce: message.responseNonce,
-          names: message.resourceNames,
-          version: message.versionInfo,
-          ...(message.errorDetail ? { error: message.errorDetail } : {}),
-        },
-      };
-    }
-    const message = decodeDeltaRequest(bytes);
-    return {
-      node: message.node,
-      typeUrl: message.typeUrl,
-      request: {
-        type: "request",
-        nonce: message.responseNonce,
-        subscribe: message.subscribe,
-        unsubscribe: message.unsubscribe,
-        initialVersions: message.initialResourceVersions,
-        ...(message.errorDetail ? { error: message.errorDetail } : {}),
-      },
-    };
   }
 
   /** R5-R7: the first request names the node; later ones may repeat it, not change it. */
@@ -268,20 +233,6 @@ export class XdsStream<Identity> {
   /** Written only once it is recorded; a stream that has ended meanwhile leaves the record as it is: "may run". */
   #send(typeUrl: string, typed: Typed, { nonce, version, items, removed }: Output & { type: "send" }): void {
     const { resources, recorded } = typed.session.sending(nonce, items);
-    const encode = () =>
-      this.#deps.variant === "sotw"
-        ? encodeSotwResponse({ typeUrl, versionInfo: version, nonce, resources })
-        : encodeDeltaResponse({
-            typeUrl,
-            systemVersion: version,
-            nonce,
-            resources: items.map((item, index) => ({
-              name: item.name,
-              version: item.version,
-              any: resources[index] as AnyResource,
-            })),
-            removed,
-          });
     const isWanted = () =>
       removed.length > 0 || items.length === 0 || items.some(({ name }) => typed.subscription.names.has(name));
     typed.writing = true;
@@ -295,7 +246,8 @@ export class XdsStream<Identity> {
           return;
         }
         this.#deps.onEvent({ type: "response" });
-        this.#deps.call.write(encode(), () => {
+        const response = { typeUrl, version, nonce, items, resources, removed };
+        this.#deps.call.write(writeResponse(this.#deps.variant, response), () => {
           typed.writing = false;
         });
       },

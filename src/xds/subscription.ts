@@ -64,8 +64,11 @@ export type NameState = {
   readonly removed: boolean;
 };
 
+/** State of the world, or delta. */
+export type Variant = "sotw" | "delta";
+
 export type SubscriptionOptions = {
-  readonly variant: "sotw" | "delta";
+  readonly variant: Variant;
   /** Nonces begin with it; it must differ between all streams of this process and its predecessors (R11). */
   readonly noncePrefix: string;
   readonly packing: Packing;
