@@ -12,7 +12,8 @@ import { MESH_NAMES } from "../support/raw-proxy.ts";
 import { tlsOf } from "../support/server.ts";
 import { type ClientTls, xdsClient } from "../support/xds-client.ts";
 
-const WARM_UP = 1_500;
+/** After the first thousands the allocator gives back much at once, and takes some of it again. */
+const WARM_UP = 3_500;
 const CYCLES = 3_500;
 /** The allocator takes or gives back a piece at any time, so the median of several counts. */
 const BATCHES = 7;
