@@ -281,13 +281,21 @@ function end(ledger: Ledger, row: ProxyRow, event: LedgerEvent & { type: "ended"
   }
 }
 
+/** Its Envoy, or its agent, is here and does not ask for it. */
+function isUnasked(row: ProxyRow, { consumer, name }: Slot): boolean {
+  let isHere = false;
+  for (const stream of row.streams.values()) {
+    if (stream.consumer !== consumer) continue;
+    if (stream.names.has(name)) return false;
+    isHere = true;
+  }
+  return isHere;
+}
+
 /** What only time settles: overlapped orphans (E6), and names that a present proxy no longer asks for (E13). */
 function forgetOldThings(row: ProxyRow, now: number): void {
   for (const [key, slot] of row.slots) {
-    dropSettledLines(slot, now);
-    const streams = [...row.streams.values()].filter((stream) => stream.consumer === slot.consumer);
-    const asked = streams.some((stream) => stream.names.has(slot.name));
-    const since = Math.max(slot.lastAskedAt, row.presentSince);
-    if (streams.length > 0 && !asked && now >= since + UNASKED_MS) row.slots.delete(key);
+    if (slot.lines.some((line) => line.ended !== undefined)) dropSettledLines(slot, now);
+    if (now >= Math.max(slot.lastAskedAt, row.presentSince) + UNASKED_MS && isUnasked(row, slot)) row.slots.delete(key);
   }
 }

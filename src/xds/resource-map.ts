@@ -5,6 +5,7 @@
 
 import type { ResourceSession, ResourceSource } from "./source.ts";
 import type { Packing } from "./subscription.ts";
+import { tellAll } from "./tell-all.ts";
 import { encodeAny } from "./wire.ts";
 
 export type Resource = {
@@ -59,7 +60,7 @@ export function resourceMap({ typeUrl, packing = "changed", wildcard = false }: 
     open: (_client, changed) => open(changed),
     set: (next) => {
       resources = next;
-      for (const changed of [...listeners]) changed();
+      tellAll([...listeners]);
     },
   };
 }

@@ -7,6 +7,7 @@
 import type { Resource, ResourceMapOptions } from "./resource-map.ts";
 import type { ResourceSession, ResourceSource, XdsClient } from "./source.ts";
 import type { Verdict } from "./subscription.ts";
+import { tellAll } from "./tell-all.ts";
 import { encodeAny } from "./wire.ts";
 
 /** What a client made of one response. */
@@ -100,7 +101,7 @@ export function resourceSet({ types, onVerdict = () => undefined }: ResourceSetO
       queueMicrotask(() => {
         const all = [...awake];
         awake.clear();
-        for (const one of all) advance(one);
+        tellAll(all.map((one) => () => advance(one)));
       });
     }
     awake.add(parts);

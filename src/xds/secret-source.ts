@@ -10,6 +10,7 @@ import { AGENT_NAME } from "./client-wire.ts";
 import { SECRET_TYPE_URL, type SecretWriter, tlsCertificateWriter, validationContextWriter } from "./secret-codec.ts";
 import type { ResourceSession, ResourceSource, XdsClient } from "./source.ts";
 import type { Bytes } from "./subscription.ts";
+import { tellAll } from "./tell-all.ts";
 import { type AnyResource, MAX_ERROR_BYTES } from "./wire.ts";
 
 export type SecretSourceDeps = {
@@ -46,9 +47,8 @@ export class SecretSource implements ResourceSource<ClientIdentity> {
 
   /** Tells the streams of one proxy, or of all, that an offer may have changed. */
   changed(proxy?: string): void {
-    const sets =
-      proxy === undefined ? [...this.#sessions.values()] : [this.#sessions.get(proxy) ?? new Set<() => void>()];
-    for (const set of sets) for (const changed of [...set]) changed();
+    const sets = proxy === undefined ? [...this.#sessions.values()] : [this.#sessions.get(proxy) ?? []];
+    tellAll(sets.flatMap((set) => [...set]));
   }
 
   open(client: XdsClient<ClientIdentity>, changed: () => void): ResourceSession {
