@@ -5,6 +5,7 @@
 
 import { type FileHandle, open, readFile, stat } from "node:fs/promises";
 import { dirname } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { MeshrootError } from "../../core/errors.ts";
 import { isObject } from "../../core/object-reader.ts";
 import { type BeforeStep, syncDirectory, writeAtomically } from "./atomic-write.ts";
@@ -28,6 +29,8 @@ type Waiting = { readonly rows: readonly Row[]; resolve(): void; reject(error: u
 
 const COMPACT_LINES = 1000;
 const COMPACT_RATIO = 4;
+/** A few milliseconds of parsing. */
+const LINES_AT_A_TIME = 1000;
 const MODE = 0o600;
 const GONE = "it is gone, and the rows that were in it";
 
@@ -165,6 +168,8 @@ async function readJournal(path: string): Promise<Read> {
   const lines = whole.split("\n").slice(0, -1);
   const rows = new Map<string, unknown>();
   for (const [index, line] of lines.entries()) {
+    // A compaction comes in the middle of a push: who waits for an answer is not to wait for all of it.
+    if (index % LINES_AT_A_TIME === LINES_AT_A_TIME - 1) await nextTurn();
     const { key, value } = parseLine(path, line, index + 1);
     if (value === null) rows.delete(key);
     else rows.set(key, value);
