@@ -51,7 +51,10 @@ export function addClientStatus(server: Server, clients: () => Iterable<ClientSt
     }
   };
   const stream = (call: ServerDuplexStream<ClientStatusRequest, ClientStatusResponse>) => {
+    let isRefused = false;
     call.on("data", (request: ClientStatusRequest) => {
+      // What comes after a refusal is read and not answered: unread, it would keep the call open.
+      if (isRefused) return;
       try {
         // One answer per request: no more is read while the client does not take what was written.
         if (!call.write(clientStatus(request, clients()))) {
@@ -59,6 +62,7 @@ export function addClientStatus(server: Server, clients: () => Iterable<ClientSt
           call.once("drain", () => call.resume());
         }
       } catch (error) {
+        isRefused = true;
         call.emit("error", asCallError(error));
       }
     });

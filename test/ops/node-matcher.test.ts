@@ -30,6 +30,9 @@ test("strings: exact, prefix, suffix, contains, with and without case; a regex m
     assert.ok(matches({ ...plain, ...matcher }, yes), JSON.stringify(matcher));
     assert.ok(!matches({ ...plain, ...matcher }, no), JSON.stringify(matcher));
   }
+  // RegExp would need 2^40 steps.
+  const slow = { match_pattern: "safe_regex", safe_regex: { regex: "(.+)+x" } } as const;
+  assert.ok(!matches({ ...plain, ...slow }, "a".repeat(40)));
   assert.ok(matches({ ignore_case: true, match_pattern: "contains", contains: "ART" }, "cart"));
   assert.ok(!matches({ ignore_case: false, match_pattern: "contains", contains: "ART" }, "cart"));
 });
