@@ -29,12 +29,13 @@ for (const version of ENVOY_VERSIONS) {
         const now = (await leafSerials(it)).get(SILENT);
         return now?.length === 1 && now[0] !== before.get(SILENT)?.[0];
       });
-      await it.untilReady();
       if (crash === 2) {
         // New bundles go out to proxies that were resumed, and their leaves stay.
         await it.roots.create(B);
         await it.untilLoaded([A, B], A);
       }
+      // What `/certs` shows is loaded, and its ACK may still be on its way.
+      await it.untilReady();
       assert.equal(await issuedLeaves(it.server), 1, `crash ${crash}: one certificate, for SotW over ADS`);
       const after = await leafSerials(it);
       for (const name of NAMES.filter((one) => one !== SILENT)) {
