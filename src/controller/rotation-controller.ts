@@ -16,9 +16,9 @@ import { desiredTrust, initialTrust, rootOf, type TrustedRoot, type TrustInForce
 import type { Authorities } from "./authorities.ts";
 import { availabilityHolds } from "./availability.ts";
 import { loadLedger, loadTrust, RowWriter, saveTrust } from "./durable-state.ts";
-import { reportHolds } from "./hold-log.ts";
 import { firstUnreadable, KnownRoots, roleChanges } from "./known-roots.ts";
 import type { Clock, Log, StateStore } from "./ports.ts";
+import { reportChange, reportHolds } from "./rotation-log.ts";
 import { UnknownNames } from "./unknown-names.ts";
 
 export type ControllerDeps = {
@@ -238,7 +238,6 @@ export class RotationController {
       await this.#destroyDeleted(now);
       return false;
     }
-    const { kind, root, forced } = plan.change;
     this.#decided = plan.trust;
     try {
       await saveTrust(state, plan.trust, this.#roots.specs);
@@ -246,15 +245,7 @@ export class RotationController {
     } finally {
       this.#decided = undefined;
     }
-    const fields = {
-      component: "rotation",
-      change: kind,
-      root,
-      generation: plan.trust.generation,
-      settleMs: settings.settleMs,
-    };
-    if (forced === undefined) log.info(fields, CHANGE_WORDS[kind](root));
-    else log.warn({ ...fields, forced }, `${CHANGE_WORDS[kind](root)}: FORCED past the gates: ${forced}`);
+    reportChange(log, plan.change, plan.trust.generation, settings.settleMs);
     for (const listener of this.#listeners) listener("trust");
     return true;
   }
@@ -307,11 +298,3 @@ export class RotationController {
     this.#cancelWake = this.#deps.clock.after(Math.max(1, at - now), () => this.replan());
   }
 }
-
-const CHANGE_WORDS = {
-  trust: (root: string) => `trust grows: the mesh now validates with ${root} too`,
-  signer: (root: string) => `the signer moves: leaves are now issued under ${root}`,
-  distrust: (root: string) => `trust shrinks: ${root} leaves the mesh's bundle`,
-  xdsServer: (root: string) => `the xDS server's own certificate moves under ${root}`,
-  xdsDistrust: (root: string) => `xDS clients under ${root} are no longer accepted`,
-} as const;

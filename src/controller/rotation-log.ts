@@ -1,7 +1,8 @@
-/** Holds in the log: each once, when it begins or says something new. */
+/** A rotation in the log: each change that was made, and each hold once, when it begins or says something new. */
 
 import { absentLines, waysOut } from "../core/hold-words.ts";
 import type { Hold, HoldReason } from "../core/holds.ts";
+import type { Change } from "../core/rotation-plan.ts";
 import type { Log } from "./ports.ts";
 
 /** Holds that somebody has to do something about. */
@@ -38,3 +39,19 @@ function detailsOf(hold: Hold): { absent?: string[]; hint?: string } {
     ...(hint === "" ? {} : { hint }),
   };
 }
+
+/** `settleMs`: how long connections begun before may still finish with what was loaded before (E11). */
+export function reportChange(log: Log, change: Change, generation: number, settleMs: number): void {
+  const { kind, root, forced } = change;
+  const fields = { component: "rotation", change: kind, root, generation, settleMs };
+  if (forced === undefined) log.info(fields, CHANGE_WORDS[kind](root));
+  else log.warn({ ...fields, forced }, `${CHANGE_WORDS[kind](root)}: FORCED past the gates: ${forced}`);
+}
+
+const CHANGE_WORDS = {
+  trust: (root: string) => `trust grows: the mesh now validates with ${root} too`,
+  signer: (root: string) => `the signer moves: leaves are now issued under ${root}`,
+  distrust: (root: string) => `trust shrinks: ${root} leaves the mesh's bundle`,
+  xdsServer: (root: string) => `the xDS server's own certificate moves under ${root}`,
+  xdsDistrust: (root: string) => `xDS clients under ${root} are no longer accepted`,
+} as const;
