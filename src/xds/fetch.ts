@@ -5,8 +5,8 @@
 
 import { status } from "@grpc/grpc-js";
 import type { ResourceSession, ResourceSource, XdsClient } from "./source.ts";
-import type { Item } from "./subscription.ts";
 import { versionOf } from "./subscription-sends.ts";
+import type { Item } from "./subscription-state.ts";
 import { decodeSotwRequest, encodeSotwResponse } from "./wire.ts";
 
 /** How long to wait for what is being made. */

@@ -6,6 +6,6 @@ export { type ResourceSet, type ResourceSetOptions, type ResourceVerdict, resour
 export { XdsServer, type XdsServerDeps } from "./server.ts";
 export type { ResourceSession, ResourceSource, XdsClient } from "./source.ts";
 export type { StreamEvent } from "./stream.ts";
-export type { Bytes, Item, Offer, Packing, Verdict } from "./subscription.ts";
+export type { Bytes, Item, Offer, Packing, Verdict } from "./subscription-state.ts";
 export type { FrontCredentials, RefusedClient } from "./tls-front.ts";
 export type { AnyResource, Node } from "./wire.ts";

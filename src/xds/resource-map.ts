@@ -4,7 +4,7 @@
  */
 
 import type { ResourceSession, ResourceSource } from "./source.ts";
-import type { Packing } from "./subscription.ts";
+import type { Packing } from "./subscription-state.ts";
 import { tellAll } from "./tell-all.ts";
 import { encodeAny } from "./wire.ts";
 

@@ -6,7 +6,7 @@
 
 import type { Resource, ResourceMapOptions } from "./resource-map.ts";
 import type { ResourceSession, ResourceSource, XdsClient } from "./source.ts";
-import type { Verdict } from "./subscription.ts";
+import type { Verdict } from "./subscription-state.ts";
 import { tellAll } from "./tell-all.ts";
 import { encodeAny } from "./wire.ts";
 

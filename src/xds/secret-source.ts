@@ -9,7 +9,7 @@ import type { ClientIdentity } from "./client-identity.ts";
 import { AGENT_NAME } from "./client-wire.ts";
 import { SECRET_TYPE_URL, type SecretWriter, tlsCertificateWriter, validationContextWriter } from "./secret-codec.ts";
 import type { ResourceSession, ResourceSource, XdsClient } from "./source.ts";
-import type { Bytes } from "./subscription.ts";
+import type { Bytes } from "./subscription-state.ts";
 import { tellAll } from "./tell-all.ts";
 import { type AnyResource, MAX_ERROR_BYTES } from "./wire.ts";
 

@@ -17,7 +17,7 @@ import { fetchResources } from "./fetch.ts";
 import { AGGREGATED, type DiscoveryService, serviceOf } from "./services.ts";
 import type { ResourceSource, XdsClient } from "./source.ts";
 import { type StreamEvent, XdsStream } from "./stream.ts";
-import type { Variant } from "./subscription.ts";
+import type { Variant } from "./subscription-state.ts";
 import { type FrontCredentials, type FrontDeps, TlsFront } from "./tls-front.ts";
 
 type Call = ServerDuplexStream<Buffer, Buffer>;

@@ -1,6 +1,6 @@
 /** What the xDS layer serves: resources of one type, behind one interface. The layer knows nothing of their meaning. */
 
-import type { Item, Offer, Packing, Verdict } from "./subscription.ts";
+import type { Item, Offer, Packing, Verdict } from "./subscription-state.ts";
 import type { AnyResource, Node } from "./wire.ts";
 
 /** Who is at the other end of a stream, as its transport proved it, with what it says about itself. */

@@ -7,16 +7,16 @@ import type { ServerDuplexStream } from "@grpc/grpc-js";
 import { status } from "@grpc/grpc-js";
 import { MeshrootError } from "../core/errors.ts";
 import type { ResourceSession, ResourceSource, XdsClient } from "./source.ts";
+import { step } from "./subscription.ts";
 import {
   type Input,
   newSubscription,
   type Output,
   type Request,
   type Subscription,
-  step,
   type Variant,
   type View,
-} from "./subscription.ts";
+} from "./subscription-state.ts";
 import { readRequest, writeResponse } from "./variants.ts";
 import type { Node } from "./wire.ts";
 

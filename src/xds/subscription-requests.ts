@@ -1,6 +1,6 @@
 /** What a request does to a subscription: a verdict on a response, and a change of what is subscribed to. */
 
-import type { NameState, Output, Request, Sent, Subscription, Verdict } from "./subscription.ts";
+import type { NameState, Output, Request, Sent, Subscription, Verdict } from "./subscription-state.ts";
 
 /** How many older responses are remembered for a verdict that comes late (R17). */
 const LATE_VERDICTS = 8;

@@ -1,7 +1,7 @@
 /** What goes out next on a subscription, and in which bytes. */
 
 import { createHash } from "node:crypto";
-import type { Bytes, Item, NameState, Offer, Output, Packing, Sent, Subscription, View } from "./subscription.ts";
+import type { Bytes, Item, NameState, Offer, Output, Packing, Sent, Subscription, View } from "./subscription-state.ts";
 
 const IMPLICIT: NameState = { due: false, implicit: true, removed: false };
 

@@ -1,6 +1,6 @@
 /** State of the world and delta: the same conversation in two sets of messages. */
 
-import type { Item, Request, Variant } from "./subscription.ts";
+import type { Item, Request, Variant } from "./subscription-state.ts";
 import {
   type AnyResource,
   decodeDeltaRequest,

@@ -1,5 +1,6 @@
 /** One stream of the subscription machine, driven as src/xds/stream.ts drives it, with its outputs in words. */
 
+import { step } from "../../src/xds/subscription.ts";
 import {
   newSubscription,
   type Offer,
@@ -7,8 +8,7 @@ import {
   type Request,
   type Subscription,
   type SubscriptionOptions,
-  step,
-} from "../../src/xds/subscription.ts";
+} from "../../src/xds/subscription-state.ts";
 
 type Said = Partial<Omit<Request, "type">>;
 

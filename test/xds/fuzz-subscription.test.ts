@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import type { Offer, Request, Subscription } from "../../src/xds/subscription.ts";
+import type { Offer, Request, Subscription } from "../../src/xds/subscription-state.ts";
 import { AGAIN, MESSAGES, SEED } from "../support/fuzz/budget.ts";
 import { SubscriptionOracle } from "../support/fuzz/subscription-oracle.ts";
 

@@ -4,6 +4,7 @@
  */
 
 import assert from "node:assert/strict";
+import { step } from "../../../src/xds/subscription.ts";
 import {
   type Input,
   newSubscription,
@@ -12,9 +13,8 @@ import {
   type Request,
   type Subscription,
   type SubscriptionOptions,
-  step,
   type View,
-} from "../../../src/xds/subscription.ts";
+} from "../../../src/xds/subscription-state.ts";
 
 type Send = Output & { readonly type: "send" };
 type LastSend = { readonly nonce: string; readonly version: string };
