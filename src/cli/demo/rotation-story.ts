@@ -93,23 +93,25 @@ export async function walkRotation(deps: StoryDeps): Promise<StoryStep[]> {
     const startedAt = performance.now();
     await edit(roots);
     const roles = await roots.roles();
+    let status = deps.status();
     let loaded: Loaded = { mesh: {}, xds: {} };
     const shows = (found: Readonly<Record<string, readonly string[]>>, wanted: readonly string[]) => {
       const provable = deps.wholeBundle ? wanted : wanted.slice(-1);
       return Object.values(found).every((names) => sameSet(names, provable));
     };
     const reached = async (): Promise<boolean> => {
-      const status = deps.status();
+      status = deps.status();
       deps.onWait(step, status, startedAt);
       if (status.signer !== signer || !sameSet(status.trusted, trusted) || !rolesSeen(status, roles)) return false;
       if (deps.force !== undefined) return true;
+      // At first not all of them have come.
+      if (status.proxies.length < deps.mesh.proxies.size) return false;
       if (!status.proxies.every((proxy) => proxy.sync === "SYNCED" && sameSet(proxy.signedBy, [signer]))) return false;
       if (onXds !== undefined && !sameSet(namesOnXds(status), onXds)) return false;
       loaded = await loadedRoots(deps.mesh, status);
       return shows(loaded.mesh, trusted) && (onXds === undefined || shows(loaded.xds, onXds));
     };
     await waitUntil(reached, `step ${step}`, deps);
-    const status = deps.status();
     if (deps.force !== undefined) loaded = await loadedRoots(deps.mesh, status);
     const fingerprint = (name: string) => status.roots.find((root) => root.name === name)?.fingerprint ?? "?";
     const done: StoryStep = {
