@@ -31,8 +31,8 @@ export type ControllerDeps = {
 
 /** How often time alone is looked at (leaf renewal, absences); gates with a known time wake earlier. */
 const TICK_MS = 1_000;
-/** A multiple of what looking at one costs. Up to 50 proxies nothing waits. */
-const PLAN_PAUSE_MS_PER_PROXY = 0.02;
+/** A multiple of what looking at one costs. Below 20 proxies nothing waits. */
+const PLAN_PAUSE_MS_PER_PROXY = 0.05;
 
 export class RotationController {
   readonly ledger: Ledger;
