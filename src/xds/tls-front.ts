@@ -62,13 +62,12 @@ export class TlsFront<Identity> {
       socket.on("error", () => socket.destroy());
       // Not getPeerX509Certificate: Node 24.20 then keeps 6 KB outside the heap for each connection (test/xds/soak.test.ts).
       const der = socket.getPeerCertificate().raw as Buffer | undefined;
-      const certificate = der && new X509Certificate(der);
-      const verdict = certificate === undefined ? NO_CERTIFICATE : judge(socket, certificate, deps.identify);
-      if (certificate !== undefined && "identity" in verdict) {
-        deps.accept(socket, certificate, verdict.identity);
+      const verdict = der === undefined ? NO_CERTIFICATE : judge(socket, der, deps.identify);
+      if ("identity" in verdict) {
+        deps.accept(socket, verdict.certificate, verdict.identity);
         return;
       }
-      deps.refused({ ...claimsOf(socket), distrustsUs: false, ...("reason" in verdict ? verdict : NO_CERTIFICATE) });
+      deps.refused({ ...claimsOf(socket), distrustsUs: false, ...verdict });
       socket.destroy();
     });
   }
@@ -108,11 +107,13 @@ const NO_CERTIFICATE: Refusal = {
 
 function judge<Identity>(
   socket: TLSSocket,
-  certificate: X509Certificate,
+  der: Buffer,
   identify: FrontDeps<Identity>["identify"],
-): Refusal | { readonly identity: Identity } {
+): Refusal | { readonly certificate: X509Certificate; readonly identity: Identity } {
+  let certificate: X509Certificate;
   let identity: Identity;
   try {
+    certificate = new X509Certificate(der);
     identity = identify(certificate);
   } catch (error) {
     return { reason: (error as Error).message, hint: error instanceof MeshrootError ? error.hint : "" };
@@ -124,7 +125,7 @@ function judge<Identity>(
   if (socket.alpnProtocol !== "h2") {
     return { reason: "the client does not speak HTTP/2 (ALPN h2)", hint: "Set alpn_protocols: [h2] in its cluster." };
   }
-  return { identity };
+  return { certificate, identity };
 }
 
 /**
