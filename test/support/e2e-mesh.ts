@@ -244,8 +244,11 @@ async function hasLoaded(
 /** What the Envoys at both ends of the failed requests have counted: a refused handshake differs from a slow machine. */
 async function tlsTroubles(mesh: DemoMesh, failures: readonly TrafficFailure[]): Promise<string> {
   const names = new Set(failures.flatMap(({ from, to }) => [from, to]));
-  const troubles =
-    "(fail_verify|connection_error|secrets_not_ready|connect_timeout|connect_fail|no_healthy|none_healthy)";
+  const troubles = [
+    ..."fail_verify connection_error secrets_not_ready connect_timeout connect_fail no_healthy none_healthy".split(" "),
+    // Where all of those are 0: how far it came, from the number of connections at each end.
+    ..."cx_overflow idle_timeout ssl.handshake downstream_cx_total upstream_cx_total cx_destroy_remote$".split(" "),
+  ].join("|");
   const lines = [...names].map(async (name) => {
     const stats = await proxyOf(mesh, name).admin.stats(troubles);
     return [...stats].flatMap(([stat, value]) => (value === 0 ? [] : [`${name}: ${stat}: ${value}`])).join("\n");
