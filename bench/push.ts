@@ -16,6 +16,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs, promisify } from "node:util";
 import { issuedLeaves } from "../test/support/issued-leaves.ts";
+import { median } from "../test/support/median.ts";
 import type { Done, ProxyOrders } from "./push-proxies.ts";
 import { generic, peer, product, type ServerToMeasure, type StartTarget, type Target } from "./push-servers.ts";
 
@@ -119,10 +120,6 @@ async function pin(pid: number, core: number): Promise<void> {
 /** The generic server issues none. */
 async function issued(server: ServerToMeasure): Promise<number> {
   return server.httpPort === 0 ? 0 : issuedLeaves(server);
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
 }
 
 const ROWS: readonly (readonly [what: string, of: (figures: Figures) => number, unit: string])[] = [

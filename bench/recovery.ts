@@ -19,6 +19,7 @@ import { findEnvoy } from "../src/envoy/binary.ts";
 import { bootstrapFrom, type ChildServer, type ServerSettings, spawnServer } from "../test/support/e2e-server.ts";
 import { issuedLeaves } from "../test/support/issued-leaves.ts";
 import { type LightProxy, startLightProxy, type Variant } from "../test/support/light-proxy.ts";
+import { median } from "../test/support/median.ts";
 import { MESH_NAMES } from "../test/support/raw-proxy.ts";
 import { tlsOf } from "../test/support/server.ts";
 
@@ -130,8 +131,7 @@ async function allSynced(dataDir: string, count: number): Promise<void> {
 }
 
 function report(title: string, count: number, ownStart: number, first: number, recoveries: readonly Recovery[]): void {
-  const middle = (what: keyof Recovery) =>
-    recoveries.map((one) => one[what]).toSorted((a, b) => a - b)[Math.floor(recoveries.length / 2)] ?? 0;
+  const middle = (what: keyof Recovery) => median(recoveries.map((one) => one[what]));
   const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;
   const ratio = (ms: number) => `${(ms / middle("serving")).toFixed(1)} x`;
   console.log(`${title}: ${count} proxies, the middle one of ${recoveries.length} crashes`);

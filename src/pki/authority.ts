@@ -3,10 +3,11 @@
 import { type KeyObject, X509Certificate } from "node:crypto";
 import type { CertificateAuthority, Clock, IssuedCertificate, IssueRequest } from "../controller/ports.ts";
 import { type Problem, raise } from "../core/errors.ts";
+import { fingerprintOf } from "../core/fingerprint.ts";
 import { normaliseSerial } from "../core/serial.ts";
 import { encodeName, randomSerial, signatureFor, signCertificate } from "./certificate.ts";
 import { type KeyUsage, keyId } from "./extensions.ts";
-import { fingerprintOf, subjectDer } from "./inspect.ts";
+import { subjectDer } from "./inspect.ts";
 import { certificatePem, type ParsedCertificate, parseOne } from "./pem.ts";
 
 /** Organization in OSM's leaves (osm-compatibility.md). */

@@ -2,6 +2,7 @@
 
 import { X509Certificate } from "node:crypto";
 import { MeshrootError } from "../core/errors.ts";
+import { fingerprintOf } from "../core/fingerprint.ts";
 import { normaliseSerial } from "../core/serial.ts";
 import { type Asn1, decode, encode, isContext, members } from "./der.ts";
 import { type ReadExtensions, readExtensions } from "./extensions.ts";
@@ -55,11 +56,6 @@ export function inspectX509(x509: X509Certificate): CertificateInfo {
     notAfter: x509.validToDate.getTime(),
     isCa: x509.ca,
   };
-}
-
-/** SHA-256 of the certificate's DER, 64 lower-case hex digits. */
-export function fingerprintOf(x509: X509Certificate): string {
-  return x509.fingerprint256.replaceAll(":", "").toLowerCase();
 }
 
 /** DER of the subject, as it must stand in the issuer field of what this certificate signs. */

@@ -3,6 +3,7 @@
 import type { X509Certificate } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { TLSSocket } from "node:tls";
+import { fingerprintOf } from "../core/fingerprint.ts";
 import type { XdsStream } from "./stream.ts";
 import { remoteOf } from "./tls-front.ts";
 
@@ -73,7 +74,7 @@ export class Connections<Identity> {
     const remote = remoteOf(socket);
     this.#live.set(remote, {
       identity,
-      fingerprint: certificate.fingerprint256.replaceAll(":", "").toLowerCase(),
+      fingerprint: fingerprintOf(certificate),
       openedAt: this.#deps.now(),
       remote,
       socket,

@@ -18,6 +18,8 @@ export const DELTA_SERVICES = [
 /** Names of bundles that come and go, and change, with a line of the services file. */
 export const PAY = "root-cert-for-mtls-outbound:shop/pay";
 export const TILL = "root-cert-for-mtls-outbound:shop/till";
+/** Services behind PAY and TILL. */
+export const BOTH = { "shop/pay": ["pay.shop"], "shop/till": ["till.shop"] };
 
 export type Conformance = {
   readonly server: TestServer;

@@ -6,7 +6,7 @@ import type { TestLeaf, TestRoot } from "./test-certificates.ts";
 
 const SDS = "/envoy.service.secret.v3.SecretDiscoveryService/";
 const ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/";
-const METHODS = [
+export const METHODS = [
   `${SDS}StreamSecrets`,
   `${SDS}DeltaSecrets`,
   `${ADS}StreamAggregatedResources`,

@@ -8,6 +8,7 @@ import { type TestContext, test } from "node:test";
 import { bootstrapFrom } from "../support/e2e-server.ts";
 import type { Cost } from "../support/measured-child.ts";
 import { startMeasured } from "../support/measured-server.ts";
+import { median } from "../support/median.ts";
 import { MESH_NAMES } from "../support/raw-proxy.ts";
 import { tlsOf } from "../support/server.ts";
 import { type ClientTls, xdsClient } from "../support/xds-client.ts";
@@ -80,11 +81,11 @@ test(`R70 R71 the heap is flat after ${CYCLES} connections that came and went`, 
   }
   const growth = (what: "heapBytes" | "nativeBytes") => {
     const each = costs.slice(1).map((cost, index) => (cost[what] - (costs[index]?.[what] ?? 0)) / (CYCLES / BATCHES));
-    const median = each.toSorted((a, b) => a - b)[Math.floor(each.length / 2)] ?? 0;
+    const middle = median(each);
     t.diagnostic(
-      `${what}: ${costs.map((cost) => Math.round(cost[what] / 1024)).join(", ")} KiB: ${median.toFixed(0)} bytes a connection`,
+      `${what}: ${costs.map((cost) => Math.round(cost[what] / 1024)).join(", ")} KiB: ${middle.toFixed(0)} bytes a connection`,
     );
-    return median;
+    return middle;
   };
   assert.ok(growth("heapBytes") < HEAP_BYTES, "the heap keeps something of each connection");
   assert.ok(growth("nativeBytes") < NATIVE_BYTES, "memory outside the heap is kept for each connection");

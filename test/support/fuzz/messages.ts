@@ -1,10 +1,9 @@
 /** Requests that nobody should send: right ones with absurd contents, and right ones with damage. */
 
 import { SECRET_TYPE_URL } from "../../../src/xds/secret-codec.ts";
+import type { Variant } from "../../../src/xds/subscription-state.ts";
 import { bytes, type Message, message, text, toBuffer } from "../../../src/xds/wire-writer.ts";
 import type { Rng } from "./rng.ts";
-
-export type Variant = "sotw" | "delta";
 
 /** Half a surrogate pair, which is no UTF-8; as a string no encoder would let it pass. */
 const HALF = Buffer.from([0xed, 0xa0, 0x80]);

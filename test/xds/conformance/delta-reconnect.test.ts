@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
   assertDeltaForm,
+  BOTH,
   bytesOf,
   type Conformance,
   DELTA_SERVICES,
@@ -16,7 +17,6 @@ import {
 } from "../../support/delta-conformance.ts";
 import { until } from "../../support/server.ts";
 
-const BOTH = { "shop/pay": ["pay.shop"], "shop/till": ["till.shop"] };
 const GONE = "root-cert-for-mtls-outbound:shop/gone";
 
 type Open = (typeof DELTA_SERVICES)[number]["open"];

@@ -12,6 +12,7 @@ import { SECRET_TYPE_URL } from "../../../src/xds/secret-codec.ts";
 import { bytes, message, text, toBuffer } from "../../../src/xds/wire-writer.ts";
 import {
   assertDeltaForm,
+  BOTH,
   bytesOf,
   DELTA_SERVICES,
   PAY,
@@ -21,8 +22,6 @@ import {
   versionOf,
 } from "../../support/delta-conformance.ts";
 import { prepareServer } from "../../support/server.ts";
-
-const BOTH = { "shop/pay": ["pay.shop"], "shop/till": ["till.shop"] };
 
 for (const { service, open } of DELTA_SERVICES) {
   test(`${service}: a resource has name, version and content, under a nonce; a restart gives the same version (R50)`, async (t) => {
