@@ -4,7 +4,7 @@
  */
 
 import { createHash } from "node:crypto";
-import { type Content, isLeaf, type LeafContent } from "../core/content.ts";
+import { type BundleContent, type Content, isLeaf, type LeafContent } from "../core/content.ts";
 import { type ProxyIdentity, principalOf, type ServiceIdentity } from "../core/identity.ts";
 import { needsProof, presentedRoots, readyForLeaf, resumable } from "../core/ledger-queries.ts";
 import { type Consumer, type ProxyRow, type Slot, slotKey } from "../core/ledger-state.ts";
@@ -190,19 +190,29 @@ export class MeshSecrets {
     if (cached !== undefined) return cached;
     const behind = service === undefined ? undefined : this.#services?.get(service);
     if (service !== undefined && behind === undefined) return undefined;
-    const roots = kind === "bundle" ? trust.mesh : trust.xds;
     const sans = behind && sanMatchers(trust, behind);
+    const content = bundleContent(kind, trust, sans);
+    const { roots, version } = content;
     // Newest first: Envoy before 1.40 lists only the first root of a bundle in /certs, and the newest is the one to prove.
     const caPem = [...new Set(roots.toReversed().map((id) => rootOf(trust, id).certificatePem))].join("");
-    const hash = createHash("sha256")
-      .update(JSON.stringify([roots, sans ?? null]))
-      .digest("hex");
-    const version = `${trust.generation}-${hash.slice(0, 12)}`;
-    const bundle: Bundle = { kind: "bundle", content: { kind, version, roots }, caPem, sans };
+    const bundle: Bundle = { kind: "bundle", content, caPem, sans };
     this.#bundles.set(key, bundle);
     this.#log.debug({ component: "secrets", version, service }, "trust bundle made");
     return bundle;
   }
+}
+
+/** What a bundle of this trust means, and its version (E1). */
+export function bundleContent(
+  kind: BundleContent["kind"],
+  trust: TrustInForce,
+  sans?: readonly San[] | undefined,
+): BundleContent {
+  const roots = kind === "bundle" ? trust.mesh : trust.xds;
+  const hash = createHash("sha256")
+    .update(JSON.stringify([roots, sans ?? null]))
+    .digest("hex");
+  return { kind, version: `${trust.generation}-${hash.slice(0, 12)}`, roots };
 }
 
 /** Every identity in every SAN form in force, so that both forms match while a rotation changes it. */

@@ -1,16 +1,9 @@
 /** Which xDS connections have to end, so that a newer credential is used on the next one (evidence.md C4). Pure. */
 
-import type { ProxyRow } from "./ledger-state.ts";
-import type { RootId, TrustInForce } from "./trust.ts";
+import type { ProxyRow, XdsCredential } from "./ledger-state.ts";
+import type { TrustInForce } from "./trust.ts";
 
-export type Connection = {
-  /** SHA-256 of the client certificate's DER, as in the version of an xDS leaf. */
-  readonly fingerprint: string;
-  /** Milliseconds since the epoch. */
-  readonly notAfter: number;
-  readonly openedAt: number;
-  readonly root: RootId;
-};
+export type Connection = Omit<XdsCredential, "notBefore"> & { readonly openedAt: number };
 
 /** Files that were handed out are in place and loaded by then; ending a connection too early costs a reconnect, no more. */
 const HANDED_OUT_MS = 5_000;

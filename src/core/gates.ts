@@ -9,6 +9,7 @@ import {
   authenticatesWith,
   counts,
   hasAgent,
+  isHandedOutWithout,
   leafOnlySince,
   matchesByItself,
   presents,
@@ -200,15 +201,15 @@ function everyXdsClientTrusts(input: GateInput, root: RootId): Blocked | undefin
     input,
     "WaitingForCredentials",
     (row) =>
-      row.assumed !== undefined || trustsOnXds(row, root)
+      row.assumed !== undefined || trustsOnXds(row, root, input.now)
         ? undefined
-        : `not proven to trust ${name} on its xDS connection: ${whatIsMissing(row, root)}`,
+        : `not proven to trust ${name} on its xDS connection: ${whatIsMissing(row, root, input.now)}`,
     (list) => `no proof yet of trust in ${name} on the xDS connection of ${list}`,
   );
 }
 
-function whatIsMissing(row: ProxyRow, root: RootId): string {
-  if ([...row.issued].some((issued) => issued !== root)) return "it was handed a credential that it has not used yet";
+function whatIsMissing(row: ProxyRow, root: RootId, now: number): string {
+  if (isHandedOutWithout(row, root, now)) return "it was handed a credential that it has not used yet";
   return hasAgent(row) ? "its agent has not ACKed a bundle that holds it" : "no agent keeps its credentials";
 }
 

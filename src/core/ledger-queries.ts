@@ -79,14 +79,18 @@ export function unheard(ledger: Ledger): ProxyRow[] {
 /**
  * C5: is it proven that this proxy's Envoy trusts `root` on its connection to us? Its agent ACKs only what Envoy has loaded
  * (C3); before the first ACK the bundle of the bootstrap runs, of which the ledger knows nothing. Where no agent speaks, a
- * handshake under `root` proves it, because a credential comes in one swap with a bundle that holds its root (C2). For the
- * same reason one under another root that was handed out and not used yet may replace it all by a bundle without `root`.
+ * handshake under `root` proves it, because a credential comes in one swap with a bundle that holds its root (C2). What was
+ * handed out and not used yet may replace it all by a bundle without `root`.
  */
-export function trustsOnXds(row: ProxyRow, root: RootId): boolean {
-  if ([...row.issued].some((issued) => issued !== root)) return false;
+export function trustsOnXds(row: ProxyRow, root: RootId, now: number): boolean {
+  if (isHandedOutWithout(row, root, now)) return false;
   if (row.auth.envoy === root) return true;
   const proven = [...row.slots.values()].filter((slot) => slot.kind === "xdsBundle" && slot.acked !== undefined);
   return proven.length > 0 && proven.every((slot) => mayRun(slot).every((content) => holds(content, root)));
+}
+
+export function isHandedOutWithout(row: ProxyRow, root: RootId, now: number): boolean {
+  return row.issued.some(({ bundle, notAfter }) => now < notAfter && !holds(bundle, root));
 }
 
 /** An agent has been seen beside its Envoy. */
@@ -102,7 +106,8 @@ export function authenticatesWith(row: ProxyRow, root: RootId, now: number): str
   if (row.auth.envoy === root) return ENVOY_USED_IT;
   // With `assume` an operator answers for an agent that is gone for good.
   if (row.auth.agent === root && row.assumed === undefined) return "its agent last authenticated with it";
-  if (row.issued.has(root)) return "it was handed one that it has not used yet";
+  if (row.issued.some((one) => one.root === root && now < one.notAfter))
+    return "it was handed one that it has not used yet";
   const sent = [...row.slots.values()].filter((slot) => slot.kind === "xdsLeaf").flatMap((slot) => mayRun(slot));
   const some = sent.some((content) => isLeaf(content) && content.root === root && content.notAfter > now);
   return some ? "it may hold one that its agent was sent" : undefined;

@@ -6,6 +6,7 @@ import { mayRun } from "./ledger-queries.ts";
 import {
   type Consumer,
   emptyLedger,
+  type HandedOut,
   type Ledger,
   newRow,
   type ProxyError,
@@ -35,7 +36,7 @@ export type DurableRow = {
   readonly cutShort?: boolean;
   readonly error: ProxyError | undefined;
   readonly auth: { readonly envoy?: RootId; readonly agent?: RootId };
-  readonly issued?: readonly RootId[];
+  readonly issued?: readonly HandedOut[];
   readonly assumed: ProxyRow["assumed"];
   readonly forgotten: ProxyRow["forgotten"];
 };
@@ -58,7 +59,7 @@ export function toDurable(row: ProxyRow): DurableRow {
     cutShort: row.cutShort,
     error: row.error,
     auth: row.auth,
-    issued: [...row.issued],
+    issued: row.issued,
     assumed: row.assumed,
     forgotten: row.forgotten,
   };
@@ -90,7 +91,8 @@ export function fromDurable(rows: ReadonlyMap<ProxyId, DurableRow>, now: number)
     row.cutShort = durable.cutShort === true;
     row.error = durable.error;
     row.auth = { ...durable.auth };
-    row.issued = new Set(durable.issued);
+    // All that is sent from now on, is sent after it.
+    row.issued = (durable.issued ?? []).map((one) => (one.arrived === undefined ? one : { ...one, arrived: 0 }));
     row.assumed = durable.assumed;
     row.forgotten = durable.forgotten;
     ledger.proxies.set(id, row);

@@ -1,6 +1,6 @@
 /** The shape of the ledger: for every proxy that we know, what it may be running (evidence.md E6). `record` changes it. */
 
-import type { Content, SecretKind } from "./content.ts";
+import type { BundleContent, Content, SecretKind } from "./content.ts";
 import type { ProxyIdentity } from "./identity.ts";
 import type { RootId } from "./trust.ts";
 
@@ -66,6 +66,24 @@ export type LiveStream = {
   readonly shared: Map<string, number>;
 };
 
+/** What we know of the certificate behind an xDS connection. */
+export type XdsCredential = {
+  /** SHA-256 of the certificate's DER, 64 lower-case hex digits, as in the version of an xDS leaf. */
+  readonly fingerprint: string;
+  /** The root that it chains to. */
+  readonly root: RootId;
+  /** Milliseconds since the epoch, as `notAfter`. */
+  readonly notBefore: number;
+  readonly notAfter: number;
+};
+
+/** What was handed out for a proxy: a credential, and the bundle that gets into its folder with it (C2, C5). */
+export type HandedOut = XdsCredential & {
+  readonly bundle: BundleContent;
+  /** It is in the folder, as far as a connection can tell: `seq` of the ledger when one was made with it, or with a later one. */
+  readonly arrived?: number;
+};
+
 export type ProxyRow = {
   /** As its last credential said: the trust domain changes with a rotation, the uuid never. */
   identity: ProxyIdentity;
@@ -90,8 +108,8 @@ export type ProxyRow = {
   sentSinceSynced: Set<string>;
   /** Under which root its Envoy and its agent last authenticated (C5). */
   auth: { envoy?: RootId; agent?: RootId };
-  /** Roots of xDS credentials that were handed out for it and not seen in use yet: it may come back with one of them. */
-  issued: ReadonlySet<RootId>;
+  /** What was handed out for it and may still come to be used by its Envoy, in that order. */
+  issued: readonly HandedOut[];
   /** When the last of them was handed out, as far as this process knows. */
   issuedAt: number | undefined;
   /** Its Envoy has ACKed or resumed on a stream of this process (E14). */
@@ -130,7 +148,7 @@ export function newRow(identity: ProxyIdentity, at: number, firstSeenAt = Number
     error: undefined,
     sentSinceSynced: new Set(),
     auth: {},
-    issued: new Set(),
+    issued: [],
     issuedAt: undefined,
     heard: false,
     assumed: undefined,

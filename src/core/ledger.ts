@@ -7,10 +7,12 @@
  */
 
 import { type Content, isLeaf } from "./content.ts";
+import { forgetExpired, noteProof, noteUse } from "./handed-out.ts";
 import type { ProxyIdentity } from "./identity.ts";
 import { mayRun, OVERLAP_MS, sidesHere, UNPROVEN_AFTER_MS } from "./ledger-queries.ts";
 import {
   type Consumer,
+  type HandedOut,
   type Ledger,
   newRow,
   type ProxyId,
@@ -18,6 +20,7 @@ import {
   type Slot,
   type StreamId,
   slotKey,
+  type XdsCredential,
 } from "./ledger-state.ts";
 import { isOwnLeafName } from "./secret-names.ts";
 import type { RootId } from "./trust.ts";
@@ -35,7 +38,7 @@ export type LedgerEvent =
       identity: ProxyIdentity;
       stream: StreamId;
       consumer: Consumer;
-      root: RootId;
+      credential: XdsCredential;
       at: number;
     }
   | { type: "asked"; proxy: ProxyId; stream: StreamId; names: ReadonlySet<string>; at: number }
@@ -49,7 +52,7 @@ export type LedgerEvent =
   | { type: "forget"; proxy: ProxyId; reason: string; at: number }
   | { type: "withdraw"; proxy: ProxyId; word: "assume" | "forget" }
   | { type: "retry"; proxy: ProxyId; at: number }
-  | { type: "issued"; proxy: ProxyId; root: RootId; at: number }
+  | { type: "issued"; proxy: ProxyId; credential: HandedOut; at: number }
   | { type: "tick"; at: number };
 
 /** Applies one event; returns the sequence number of the ledger after it (for `sent`: that of the send). */
@@ -88,7 +91,7 @@ export function record(ledger: Ledger, event: LedgerEvent): number {
       row.sentSinceSynced.clear();
       break;
     case "issued":
-      row.issued = new Set([...row.issued, event.root]);
+      row.issued = [...row.issued, event.credential];
       row.issuedAt = event.at;
       break;
     case "assume":
@@ -115,9 +118,8 @@ function connect(ledger: Ledger, event: LedgerEvent & { type: "connected" }): vo
   row.identity = event.identity;
   if (!sidesHere(row).has(event.consumer)) row.presentSince = event.at;
   row.streams.set(event.stream, { consumer: event.consumer, openedAt: event.at, names: new Set(), shared: new Map() });
-  row.auth = { ...row.auth, [event.consumer]: event.root };
-  // It holds one credential at a time, so what is in use now has replaced the others, or is replaced by one issued later.
-  if (row.issued.has(event.root)) row.issued = new Set();
+  row.auth = { ...row.auth, [event.consumer]: event.credential.root };
+  if (row.issued.length > 0) noteUse(row, { ...event, seq: ledger.seq });
   row.lastContactAt = event.at;
   row.forgotten = undefined;
 }
@@ -208,6 +210,7 @@ function acknowledge(ledger: Ledger, row: ProxyRow, event: LedgerEvent & { type:
   line.entries = line.entries.filter((candidate) => candidate.seq >= event.seq);
   for (const other of slot.lines) if (other.ended !== undefined && other.ended.seq < event.seq) other.superseded = true;
   dropSettledLines(slot, event.at);
+  if (slot.consumer === "agent") noteProof(row, event.seq);
   if (slot.kind === "leaf") for (const root of rootsGone(before, mayRun(slot))) ledger.replacedAt.set(root, event.at);
   if ((slot.acked?.seq ?? -1) < event.seq)
     slot.acked = { version: entry.content.version, seq: event.seq, at: event.at };
@@ -294,6 +297,7 @@ function isUnasked(row: ProxyRow, { consumer, name }: Slot): boolean {
 
 /** What only time settles: overlapped orphans (E6), and names that a present proxy no longer asks for (E13). */
 function forgetOldThings(row: ProxyRow, now: number): void {
+  forgetExpired(row, now);
   for (const [key, slot] of row.slots) {
     if (slot.lines.some((line) => line.ended !== undefined)) dropSettledLines(slot, now);
     if (now >= Math.max(slot.lastAskedAt, row.presentSince) + UNASKED_MS && isUnasked(row, slot)) row.slots.delete(key);

@@ -3,9 +3,11 @@
 import { randomUUID } from "node:crypto";
 import type { Authorities } from "../controller/authorities.ts";
 import type { MadeLeaf, MakeLeaf } from "../controller/leaf-issuer.ts";
+import { bundleContent } from "../controller/mesh-secrets.ts";
 import type { Clock, IssuedCertificate, KeyPair } from "../controller/ports.ts";
 import { MeshrootError, raise } from "../core/errors.ts";
 import { isDnsLabel, type ProxyIdentity } from "../core/identity.ts";
+import type { HandedOut } from "../core/ledger-state.ts";
 import { type RootId, rootOf, type TrustInForce } from "../core/trust.ts";
 import { checkLeaf } from "../pki/check.ts";
 import { generateKeyPair, type KeyAlgorithm, privateKeyPem } from "../pki/keys.ts";
@@ -65,13 +67,13 @@ export class Issuing {
   }
 
   /**
-   * A new xDS credential for one proxy, under the signer, with the bundle of this moment: both are handed out together
-   * (gates.ts relies on it). Throws MR5002 for a name that can't be one.
+   * A new xDS credential for one proxy, under the signer, with the bundle of this trust: both get into its folder together, and
+   * the ledger has to know of `handedOut` first if it knows the proxy (C5). Throws MR5002 for a name that can't be one.
    */
   async bootstrap(
     wanted: { serviceAccount: string; namespace: string; kind: "sidecar" | "gateway"; uuid?: string | undefined },
     trust: TrustInForce,
-  ): Promise<BootstrapCredentials> {
+  ): Promise<{ readonly credentials: BootstrapCredentials; readonly handedOut: HandedOut }> {
     for (const [what, name] of [
       ["service account", wanted.serviceAccount],
       ["namespace", wanted.namespace],
@@ -94,13 +96,16 @@ export class Issuing {
       trustDomain: root.form.trustDomain,
     };
     const made = await this.leaf("xdsLeaf", proxy, root.id);
-    const caPem = clientCaPem(trust);
+    const { fingerprint, notBefore, notAfter } = made;
     return {
-      proxy,
-      certPem: made.chainPem,
-      keyPem: made.privateKeyPem,
-      caPem,
-      notAfter: new Date(made.notAfter).toISOString(),
+      credentials: {
+        proxy,
+        certPem: made.chainPem,
+        keyPem: made.privateKeyPem,
+        caPem: clientCaPem(trust),
+        notAfter: new Date(notAfter).toISOString(),
+      },
+      handedOut: { fingerprint, root: root.id, notBefore, notAfter, bundle: bundleContent("xdsBundle", trust) },
     };
   }
 

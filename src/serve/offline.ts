@@ -70,13 +70,22 @@ export async function offlineBootstrap(config: Config, request: BootstrapRequest
   // Looked at before it is opened, because opening makes what is not there.
   await knownTrust(config.dataDir);
   const dataDir = await openDataDir(config.dataDir, { lock: true });
+  const state = stateFiles(dataDir.state);
   try {
     const document = await knownTrust(config.dataDir);
     const roots = await rootFiles(dataDir.roots, config.namespace).list();
     const authorities = await existingAuthorities(dataDir.path, document, roots);
-    const credentials = await new Issuing(authorities, systemClock, config).bootstrap(request, document.trust);
+    const issuing = new Issuing(authorities, systemClock, config);
+    const { credentials, handedOut } = await issuing.bootstrap(request, document.trust);
+    const { uuid } = credentials.proxy;
+    const now = systemClock.now();
+    const ledger = await loadLedger(state, now);
+    record(ledger, { type: "issued", proxy: uuid, credential: handedOut, at: now });
+    const row = ledger.proxies.get(uuid);
+    if (row !== undefined) await state.writeRows([{ key: uuid, value: toDurable(row) }]);
     return { ...credentials, xdsPort: config.xdsPort, serverName: XDS_SERVER_NAMES[0] };
   } finally {
+    await state.close();
     await dataDir.close();
   }
 }

@@ -30,6 +30,7 @@ import { auditStandingWords, liveOperator } from "./audited-operator.ts";
 import { collectMetrics } from "./collect-metrics.ts";
 import { complainer } from "./complainer.ts";
 import { firstRoot } from "./first-root.ts";
+import { handOut } from "./hand-out.ts";
 import { Issuing, spreadRenewal, XDS_SERVER_NAMES } from "./issuing.ts";
 import { firstCredentials, keepCredentials, ServerCredentials } from "./own-credentials.ts";
 import { refusedLine } from "./refused-client.ts";
@@ -159,9 +160,9 @@ async function start(
     },
     onNode: (client) => side.noteNode(client),
     onEvent: (event) => metrics.xdsMessages.inc({ type: event.type }),
-    outdated: ({ identity: { proxy, root, notAfter }, fingerprint, openedAt }) => {
+    outdated: ({ identity: { proxy, credential }, openedAt }) => {
       const row = controller.ledger.proxies.get(proxy.uuid);
-      return outdated({ root, notAfter, fingerprint, openedAt }, row, controller.trust, clock.now());
+      return outdated({ ...credential, openedAt }, row, controller.trust, clock.now());
     },
     onRetired: ({ identity: { proxy }, remote }, reason) =>
       log.info(
@@ -216,11 +217,7 @@ async function start(
     version,
     status,
     bootstrap: async (request) => {
-      const root = controller.trust.signer;
-      const credentials = await issuing.bootstrap(request, controller.trust);
-      const { uuid } = credentials.proxy;
-      controller.observe({ type: "issued", proxy: uuid, root, at: clock.now() });
-      await controller.durable(uuid);
+      const credentials = await handOut(issuing, controller, request, clock.now);
       return { ...credentials, xdsPort, serverName: XDS_SERVER_NAMES[0] };
     },
     operate: liveOperator({ controller, clock, log, retry: (proxy) => source?.changed(proxy) }),

@@ -2,16 +2,12 @@
 
 import { X509Certificate } from "node:crypto";
 import { MeshrootError } from "../core/errors.ts";
+import { fingerprintOf } from "../core/fingerprint.ts";
 import { type ProxyIdentity, parseProxyUri } from "../core/identity.ts";
-import { type RootId, rootOf, type TrustedRoot, type TrustInForce } from "../core/trust.ts";
+import type { XdsCredential } from "../core/ledger-state.ts";
+import { rootOf, type TrustedRoot, type TrustInForce } from "../core/trust.ts";
 
-export type ClientIdentity = {
-  readonly proxy: ProxyIdentity;
-  /** The root that its certificate chains to. */
-  readonly root: RootId;
-  /** Milliseconds since the epoch. */
-  readonly notAfter: number;
-};
+export type ClientIdentity = { readonly proxy: ProxyIdentity; readonly credential: XdsCredential };
 
 const REMEDY = "Write new credentials for it with `meshroot proxy bootstrap`, into the folder that it has.";
 
@@ -21,6 +17,7 @@ const REMEDY = "Write new credentials for it with `meshroot proxy bootstrap`, in
  * form of C1, in a trust domain in force. A service leaf never passes.
  */
 export function identifyClient(certificate: X509Certificate, trust: TrustInForce, now: number): ClientIdentity {
+  const notBefore = certificate.validFromDate.getTime();
   const notAfter = certificate.validToDate.getTime();
   const uris = uriSans(certificate.subjectAltName ?? "");
   const proxy = uris.length === 1 ? parseProxyUri(uris[0] ?? "") : undefined;
@@ -32,7 +29,7 @@ export function identifyClient(certificate: X509Certificate, trust: TrustInForce
   }
   const who = `${proxy.serviceAccount}.${proxy.namespace} (${proxy.uuid})`;
   if (now >= notAfter) throw refused(`the xDS certificate of ${who} expired at ${certificate.validTo}`, REMEDY);
-  if (now < certificate.validFromDate.getTime())
+  if (now < notBefore)
     throw refused(
       `the xDS certificate of ${who} is valid from ${certificate.validFrom} only`,
       "Check the clocks of both machines.",
@@ -50,7 +47,7 @@ export function identifyClient(certificate: X509Certificate, trust: TrustInForce
   const domains = trust.xds.map((id) => rootOf(trust, id).form.trustDomain);
   if (!domains.includes(proxy.trustDomain))
     throw refused(`trust domain ${proxy.trustDomain} of ${who} is not in force`, REMEDY);
-  return { proxy, root, notAfter };
+  return { proxy, credential: { fingerprint: fingerprintOf(certificate), root, notBefore, notAfter } };
 }
 
 /** A signature holds for ever, so each is verified once; what changes with time and trust is asked anew. */

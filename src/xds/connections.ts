@@ -3,15 +3,12 @@
 import type { X509Certificate } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { TLSSocket } from "node:tls";
-import { fingerprintOf } from "../core/fingerprint.ts";
 import type { XdsStream } from "./stream.ts";
 import { remoteOf } from "./tls-front.ts";
 
 /** One client's connection: streams come and go on it, its certificate stays. */
 export type XdsConnection<Identity> = {
   readonly identity: Identity;
-  /** SHA-256 of the client certificate's DER, 64 lower-case hex digits. */
-  readonly fingerprint: string;
   /** Milliseconds since the epoch. */
   readonly openedAt: number;
   readonly remote: string;
@@ -74,7 +71,6 @@ export class Connections<Identity> {
     const remote = remoteOf(socket);
     this.#live.set(remote, {
       identity,
-      fingerprint: fingerprintOf(certificate),
       openedAt: this.#deps.now(),
       remote,
       socket,

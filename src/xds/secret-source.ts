@@ -53,13 +53,13 @@ export class SecretSource implements ResourceSource<ClientIdentity> {
 
   open(client: XdsClient<ClientIdentity>, changed: () => void): ResourceSession {
     const { controller, secrets, clock, log } = this.#deps;
-    const { proxy, root } = client.identity;
+    const { proxy, credential } = client.identity;
     const consumer: Consumer = client.node.userAgentName === AGENT_NAME ? "agent" : "envoy";
     const stream = client.streamId;
     const base = { proxy: proxy.uuid, stream };
     const seqs = new Map<string, number>();
     const warned = new Set<string>();
-    controller.observe({ type: "connected", ...base, identity: proxy, consumer, root, at: clock.now() });
+    controller.observe({ type: "connected", ...base, identity: proxy, consumer, credential, at: clock.now() });
     const sessions = this.#sessions.get(proxy.uuid) ?? new Set();
     this.#sessions.set(proxy.uuid, sessions.add(changed));
 

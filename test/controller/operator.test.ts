@@ -6,6 +6,7 @@ import { findProxy, operatorEvent } from "../../src/controller/operator.ts";
 import { type LedgerEvent, record } from "../../src/core/ledger.ts";
 import { counts } from "../../src/core/ledger-queries.ts";
 import { emptyLedger, type Ledger } from "../../src/core/ledger-state.ts";
+import { ownCredential } from "../support/desk.ts";
 
 const NOW = 1_000_000;
 
@@ -20,7 +21,8 @@ function ledgerOf(...proxies: readonly [uuid: string, serviceAccount: string][])
 
 function connected(proxy: string, serviceAccount: string, at: number, trustDomain = "cluster.local"): LedgerEvent {
   const identity = { uuid: proxy, kind: "sidecar", serviceAccount, namespace: "shop", trustDomain } as const;
-  return { type: "connected", proxy, identity, stream: `${proxy}-s`, consumer: "envoy", root: "a", at };
+  const credential = ownCredential("a");
+  return { type: "connected", proxy, identity, stream: `${proxy}-s`, consumer: "envoy", credential, at };
 }
 
 const thrown = (work: () => unknown): { code?: string; message: string } => {

@@ -4,9 +4,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { outdated } from "../../src/core/connections.ts";
 import type { Content } from "../../src/core/content.ts";
-import { record } from "../../src/core/ledger.ts";
-import { presentedRoots, syncState } from "../../src/core/ledger-queries.ts";
-import { bundle, Desk, inForce, LEAF, leaf } from "../support/desk.ts";
+import { needsProof, presentedRoots, syncState } from "../../src/core/ledger-queries.ts";
+import { fromDurable, toDurable } from "../../src/core/ledger-rows.ts";
+import type { Slot } from "../../src/core/ledger-state.ts";
+import { bundle, Desk, inForce, LEAF, leaf, ownCredential } from "../support/desk.ts";
 
 const CREDENTIAL = "tls_sds";
 const XDS_BUNDLE = "validation_context_sds";
@@ -22,18 +23,67 @@ function proven(): Desk {
   return desk;
 }
 
+const waits = (desk: Desk) => {
+  assert.equal(desk.settle(), "WaitingForCredentials");
+  return desk.plan().holds[0]?.waitingFor[0]?.detail ?? "";
+};
+
+const bothRoots = (desk: Desk) =>
+  desk.send("p", "agent-1", { kind: "xdsBundle", version: "4", roots: ["a", "b"] }, XDS_BUNDLE);
+
 test("C5: a bootstrap that was handed out and not used yet may bring a bundle without the new root", () => {
   const desk = proven();
-  record(desk.ledger, { type: "issued", proxy: "p", root: "a", at: desk.now });
-  assert.equal(desk.settle(), "WaitingForCredentials");
-  assert.match(desk.plan().holds[0]?.waitingFor[0]?.detail ?? "", /handed a credential that it has not used yet/);
+  const handedOut = desk.handOut("p", "a", "a");
+  assert.match(waits(desk), /handed a credential that it has not used yet/);
   desk.join("p", "p-2", "envoy", "a");
-  assert.equal(desk.settle(), "xdsServer b", "it is used: what its agent proves since counts");
+  assert.match(waits(desk), /handed a credential that it has not used yet/, "it came with another one under a");
+  desk.joinWith("p", "p-3", "envoy", handedOut);
+  assert.match(waits(desk), /its agent has not ACKed a bundle/, "the bundle that came with it is what runs now");
+  desk.ack("p", "agent-1", bothRoots(desk), XDS_BUNDLE);
+  assert.equal(desk.settle(), "xdsServer b");
 });
 
-test("C5: a bootstrap under the new root holds nothing back, because its bundle came with it", () => {
+test("C5: the bundle of a bootstrap that was used is remembered over restarts, and what is sent after it ends it", () => {
   const desk = proven();
-  record(desk.ledger, { type: "issued", proxy: "p", root: "b", at: desk.now });
+  const before = bothRoots(desk);
+  desk.joinWith("p", "p-2", "envoy", desk.handOut("p", "a", "a"));
+  desk.ack("p", "agent-1", before, XDS_BUNDLE);
+  waits(desk);
+  assert.equal(needsProof(desk.row("p").slots.get(`agent|${XDS_BUNDLE}`) as Slot), true, "its agent is asked again");
+  const rows = new Map([...desk.ledger.proxies].map(([key, row]) => [key, toDurable(row)]));
+  desk.ledger = fromDurable(structuredClone(rows), desk.now);
+  waits(desk);
+  desk.join("p", "agent-1", "agent", "a", CREDENTIAL, XDS_BUNDLE);
+  desk.ack("p", "agent-1", bothRoots(desk), XDS_BUNDLE);
+  assert.equal(desk.settle(), "xdsServer b");
+});
+
+test("C5: an agent that comes with a bootstrap says nothing of what its Envoy runs, before its ACK of what is sent then", () => {
+  const desk = proven();
+  const handedOut = desk.handOut("p", "a", "a");
+  const before = bothRoots(desk);
+  desk.joinWith("p", "agent-2", "agent", handedOut, CREDENTIAL, XDS_BUNDLE);
+  desk.ack("p", "agent-1", before, XDS_BUNDLE);
+  assert.match(waits(desk), /handed a credential that it has not used yet/);
+  desk.ack("p", "agent-1", bothRoots(desk), XDS_BUNDLE);
+  assert.equal(desk.settle(), "xdsServer b");
+});
+
+test("C5: a bootstrap that never came to be used is done with once its Envoy uses a later credential, or it expires", () => {
+  for (const end of ["a later one", "its end"]) {
+    const desk = proven();
+    const { notBefore, notAfter } = desk.handOut("p", "a", "a");
+    waits(desk);
+    const later = { ...ownCredential("a"), notBefore: notBefore + 1_000 };
+    if (end === "its end") desk.tick(notAfter - desk.now);
+    else desk.joinWith("p", "p-2", "envoy", later);
+    assert.equal(desk.settle(), "xdsServer b", end);
+  }
+});
+
+test("C5: a bootstrap whose bundle holds the new root holds nothing back", () => {
+  const desk = proven();
+  desk.handOut("p", "a", "a", "b");
   assert.equal(desk.settle(), "xdsServer b");
 });
 

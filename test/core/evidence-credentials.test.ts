@@ -99,10 +99,10 @@ test("C5: a credential under the old root that an agent was sent, or that was ha
   desk.send("p", "agent-1", xdsLeaf("A", "a", desk.now + HOUR), CREDENTIAL);
   assert.equal(desk.settle(), "WaitingForCredentials");
   desk.ack("p", "agent-1", desk.send("p", "agent-1", xdsLeaf("B", "b"), CREDENTIAL), CREDENTIAL);
-  record(desk.ledger, { type: "issued", proxy: "p", root: "a", at: desk.now });
+  desk.handOut("p", "a", "a", "b");
   assert.equal(desk.settle(), "WaitingForCredentials");
-  record(desk.ledger, { type: "issued", proxy: "p", root: "b", at: desk.now });
-  desk.join("p", "p-3", "envoy", "b");
+  desk.tick(1_000);
+  desk.joinWith("p", "p-3", "envoy", desk.handOut("p", "b", "a", "b"));
   assert.equal(desk.settle(), "xdsDistrust a");
 });
 
@@ -158,7 +158,7 @@ test("C4: a connection ends some seconds after a new credential was handed out, 
   const old: Connection = { fingerprint: "A", root: "a", openedAt: desk.now, notAfter: desk.now + HOUR };
   const verdict = (connection: Connection) => outdated(connection, desk.row("p"), desk.trust, desk.now);
   desk.tick(1_000);
-  record(desk.ledger, { type: "issued", proxy: "p", root: "b", at: desk.now });
+  desk.handOut("p", "b", "a", "b");
   assert.equal(verdict(old), undefined);
   desk.tick(5_000);
   assert.match(verdict(old) ?? "", /handed out/);

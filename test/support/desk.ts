@@ -2,7 +2,15 @@
 
 import type { Content } from "../../src/core/content.ts";
 import { record } from "../../src/core/ledger.ts";
-import { type Consumer, emptyLedger, type Ledger, type ProxyRow, type Slot } from "../../src/core/ledger-state.ts";
+import {
+  type Consumer,
+  emptyLedger,
+  type HandedOut,
+  type Ledger,
+  type ProxyRow,
+  type Slot,
+  type XdsCredential,
+} from "../../src/core/ledger-state.ts";
 import { type GateClock, type Plan, planRotation } from "../../src/core/rotation-plan.ts";
 import { type DesiredTrust, type TrustedRoot, type TrustInForce, withRoots } from "../../src/core/trust.ts";
 
@@ -23,6 +31,11 @@ export const leaf = (version: string, root: string, notAfter = 1e12): Content =>
   root,
   notAfter,
 });
+
+/** Older than any that is handed out. */
+export function ownCredential(root: string): XdsCredential {
+  return { fingerprint: "its own", root, notBefore: 0, notAfter: 1e15 };
+}
 
 /** `signer` signs, all of `mesh` is trusted, on both ports. */
 export function inForce(signer: string, ...mesh: string[]): TrustInForce {
@@ -60,8 +73,12 @@ export class Desk {
     this.join(proxy, stream, "envoy", "a", ...names);
   }
 
-  /** A stream of either consumer, authenticated under `root`. */
+  /** A stream of either consumer, authenticated under `root`, with a credential that it has always had. */
   join(proxy: string, stream: string, consumer: Consumer, root: string, ...names: string[]): void {
+    this.joinWith(proxy, stream, consumer, ownCredential(root), ...names);
+  }
+
+  joinWith(proxy: string, stream: string, consumer: Consumer, credential: XdsCredential, ...names: string[]): void {
     const identity = {
       uuid: proxy,
       kind: "sidecar",
@@ -69,7 +86,7 @@ export class Desk {
       namespace: "shop",
       trustDomain: "cluster.local",
     } as const;
-    record(this.ledger, { type: "connected", proxy, identity, stream, consumer, root, at: this.now });
+    record(this.ledger, { type: "connected", proxy, identity, stream, consumer, credential, at: this.now });
     this.ask(proxy, stream, ...names);
   }
 
@@ -92,6 +109,15 @@ export class Desk {
 
   end(proxy: string, stream: string): void {
     record(this.ledger, { type: "ended", proxy, stream, at: this.now });
+  }
+
+  /** An xDS credential is handed out for a proxy, with a bundle of these roots. */
+  handOut(proxy: string, root: string, ...roots: string[]): HandedOut {
+    const bundle = { kind: "xdsBundle", version: `of ${roots}`, roots } as const;
+    const times = { notBefore: this.now, notAfter: this.now + 1e9 };
+    const credential = { fingerprint: `handed out at ${this.now}`, root, ...times, bundle };
+    record(this.ledger, { type: "issued", proxy, credential, at: this.now });
+    return credential;
   }
 
   tick(ms: number): void {

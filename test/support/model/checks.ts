@@ -1,10 +1,11 @@
 /** What must hold at every moment of every history. A breach throws `Breach` with the name of what was broken. */
 
 import type { LeafKind } from "../../../src/controller/leaf-issuer.ts";
+import { type Content, isLeaf } from "../../../src/core/content.ts";
 import { counts } from "../../../src/core/ledger-queries.ts";
 import type { Line, ProxyRow } from "../../../src/core/ledger-state.ts";
 import type { TrustInForce } from "../../../src/core/trust.ts";
-import { XDS_LEAF } from "./credentials.ts";
+import { type Held, XDS_BUNDLE, XDS_LEAF } from "./credentials.ts";
 import { CONNECT_TIMEOUT_MS, type Context, type LoadedBundle } from "./envoy.ts";
 import { LEAF, type MeshProxy } from "./proxy.ts";
 import { LEAF_MS, SETTINGS, XDS_LEAF_MS } from "./server.ts";
@@ -126,7 +127,21 @@ function checkCredentials({ index, folder }: MeshProxy, row: ProxyRow | undefine
       if (!holds(lines, version))
         complain("may-run holds what runs (E6)", `the agent of proxy ${index} has ${name} ${version}`);
     }
+    if (row !== undefined && held !== undefined) checkXdsBundle(index, held, row, complain);
   }
+}
+
+/** C5: once an agent has proven one bundle, each that Envoy may load since is known, also where it was handed out. */
+function checkXdsBundle(index: number, { roots }: Held, row: ProxyRow, complain: Complain): void {
+  const slot = row.slots.get(`agent|${XDS_BUNDLE}`);
+  if (slot?.acked === undefined) return;
+  const entered = slot.lines.flatMap(({ entries }) => entries.map(({ content }) => content));
+  const isSame = (bundle: Content) =>
+    !isLeaf(bundle) &&
+    bundle.roots.length === roots.length &&
+    bundle.roots.every((id) => roots.includes(id.slice(0, id.indexOf("/"))));
+  if (![...entered, ...row.issued.map(({ bundle }) => bundle)].some(isSame))
+    complain("the ledger knows every bundle for the xDS port (C5)", `the folder of proxy ${index} has ${roots}`);
 }
 
 function holds(lines: readonly Line[], version: string): boolean {

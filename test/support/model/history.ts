@@ -94,7 +94,7 @@ async function calm(world: World): Promise<void> {
 /** The xDS port waits for this proxy, and no agent can help: an operator has to. */
 function isHeldFor(world: World, proxy: MeshProxy): boolean {
   const row = world.server?.controller.ledger.proxies.get(proxy.identity.uuid);
-  if (!proxy.alive || (proxy.agent !== undefined && row?.issued.size === 0)) return false;
+  if (!proxy.alive || (proxy.agent !== undefined && row?.issued.length === 0)) return false;
   const holds = world.server?.controller.holds ?? [];
   return holds.some(
     ({ gate, waitingFor }) =>

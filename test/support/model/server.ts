@@ -155,9 +155,9 @@ export class Server {
   /** A new stream, after the handshake. False: not on this connection any more, or not with this certificate (C4). */
   accept(link: Link, identity: ProxyIdentity): boolean {
     const { connection } = link;
-    const { notAfter, root: fingerprint } = connection.held.leaf;
+    const { version: fingerprint, notAfter, root: rootFingerprint } = connection.held.leaf;
     const { trust } = this.controller;
-    const root = trust.xds.find((id) => rootOf(trust, id).fingerprint === fingerprint);
+    const root = trust.xds.find((id) => rootOf(trust, id).fingerprint === rootFingerprint);
     if (connection.retired || root === undefined || notAfter <= this.#around.now()) return false;
     if (connection.openedAt === undefined) {
       connection.openedAt = this.#around.now();
@@ -165,7 +165,8 @@ export class Server {
     }
     this.#connections.set(connection, root);
     this.#opened += 1;
-    const client: ClientIdentity = { proxy: identity, root, notAfter };
+    const notBefore = notAfter - XDS_LEAF_MS;
+    const client: ClientIdentity = { proxy: identity, credential: { fingerprint, root, notBefore, notAfter } };
     const stream: XdsStream<ClientIdentity> = new XdsStream<ClientIdentity>({
       call: link.serverCall,
       variant: link.variant,
@@ -196,7 +197,7 @@ export class Server {
       const { held, openedAt = 0, links, proxy } = connection;
       const { notAfter, version: fingerprint } = held.leaf;
       const row = ledger.proxies.get(this.#around.uuidOf(proxy));
-      if (outdated({ root, notAfter, fingerprint, openedAt }, row, trust, now) === undefined) continue;
+      if (outdated({ fingerprint, root, notAfter, openedAt }, row, trust, now) === undefined) continue;
       connection.retired = true;
       this.#connections.delete(connection);
       for (const link of links) link.stream?.end();

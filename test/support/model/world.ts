@@ -1,5 +1,6 @@
 /** A whole mesh in one value: the real server (or none), simulated Envoys, the wires between them, the time. */
 
+import { bundleContent } from "../../../src/controller/mesh-secrets.ts";
 import { isInUse, type MeshRoot, type Role } from "../../../src/core/mesh-root.ts";
 import { root as meshRoot } from "../roots.ts";
 import { checkIssuing, checkMoment, type Memory, newMemory, noteCounting } from "./checks.ts";
@@ -119,7 +120,10 @@ export class World {
     const held = this.#newHeld();
     if (controller === undefined || held === undefined || proxy.onTheWay.length > 0) return;
     const { uuid } = proxy.identity;
-    controller.observe({ type: "issued", proxy: uuid, root: controller.trust.signer, at: this.now });
+    const { version: fingerprint, notAfter } = held.leaf;
+    const bundle = bundleContent("xdsBundle", controller.trust);
+    const credential = { fingerprint, root: controller.trust.signer, notBefore: this.now, notAfter, bundle };
+    controller.observe({ type: "issued", proxy: uuid, credential, at: this.now });
     const handOut = () => {
       proxy.onTheWay.push(held);
       if (!proxy.slowPost) this.receive(proxy);
@@ -128,14 +132,13 @@ export class World {
   }
 
   /**
-   * They get into the proxy's folder. Not if it has used another credential under the same root since: the ledger knows
-   * handed-out credentials by root only, and takes these for used.
+   * They get into the proxy's folder. Not if its Envoy has used a later credential since: then these are taken for lost.
    */
   receive(proxy: MeshProxy): void {
     const row = this.server?.controller.ledger.proxies.get(proxy.identity.uuid);
     for (const held of proxy.onTheWay.splice(0)) {
-      const isOpen = [...(row?.issued ?? [])].some((id) => id.startsWith(`${held.leaf.root}/`));
-      if (row === undefined || isOpen) proxy.folder.write(held);
+      const isOpen = row?.issued.some(({ fingerprint }) => fingerprint === held.leaf.version);
+      if (isOpen !== false) proxy.folder.write(held);
     }
   }
 

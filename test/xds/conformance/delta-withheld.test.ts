@@ -18,6 +18,7 @@ import type { ClientIdentity } from "../../../src/xds/client-identity.ts";
 import { XdsServer } from "../../../src/xds/index.ts";
 import { SecretSource } from "../../../src/xds/secret-source.ts";
 import { DELTA_SERVICES, said } from "../../support/delta-conformance.ts";
+import { ownCredential } from "../../support/desk.ts";
 import { SERVER_NAME } from "../../support/generic-xds.ts";
 import { root } from "../../support/roots.ts";
 import { until } from "../../support/server.ts";
@@ -92,7 +93,7 @@ async function start(t: TestContext, spoil: (issue: Issue) => Issue) {
   const own = await makeTestLeaf(front, { uris: ["meshroot://any"] });
   const xds = new XdsServer<ClientIdentity>({
     credentials: { certificatePem: server.certPem, privateKeyPem: server.keyPem, clientCaPem: front.certPem },
-    identify: () => ({ proxy: PROXY, root: controller.trust.signer, notAfter: Number.MAX_SAFE_INTEGER }),
+    identify: () => ({ proxy: PROXY, credential: ownCredential(controller.trust.signer) }),
     sources: [source],
     now: clock.now,
   });
