@@ -48,7 +48,7 @@ const TICK_MS = 5;
 
 /**
  * Sends GETs at a steady rate that does not slow down when answers do (an open loop; a stall of this process is made up
- * for, up to one second). Anything but a complete 200 within `timeoutMs` is a failure.
+ * for, up to one second). Anything but a complete 200 within `timeoutMs`, from the echo app of the target, is a failure.
  */
 export function startTraffic(options: TrafficOptions): Traffic {
   const latencies = latencyHistogram();
@@ -61,7 +61,7 @@ export function startTraffic(options: TrafficOptions): Traffic {
     const count = counts[index];
     if (target === undefined || count === undefined) return;
     const startedMs = performance.now();
-    const error = await get(target.url, options.timeoutMs);
+    const error = await get(target, options.timeoutMs);
     count.requests++;
     if (error === undefined) {
       latencies.record(performance.now() - startedMs);
@@ -105,8 +105,12 @@ export function startTraffic(options: TrafficOptions): Traffic {
 }
 
 /** Undefined when all went well, else what went wrong. */
-function get(url: string, timeoutMs: number): Promise<string | undefined> {
+function get({ to, url }: TrafficTarget, timeoutMs: number): Promise<string | undefined> {
   return new Promise((resolve) => {
+    const judge = (status: number | undefined, body: string) => {
+      if (status !== 200) return `HTTP ${status}`;
+      return body.startsWith(`${to} `) ? undefined : `not answered by ${to}: ${body.slice(0, 100)}`;
+    };
     const fail = (error: NodeJS.ErrnoException) =>
       resolve(error.code === undefined ? error.message : `${error.code}: ${error.message}`);
     const outgoing = request(url, { agent: false, headers: { connection: "close" } });
@@ -115,8 +119,11 @@ function get(url: string, timeoutMs: number): Promise<string | undefined> {
     outgoing.on("close", () => clearTimeout(deadline));
     outgoing.on("response", (incoming) => {
       incoming.on("error", fail);
-      incoming.on("end", () => resolve(incoming.statusCode === 200 ? undefined : `HTTP ${incoming.statusCode}`));
-      incoming.resume();
+      let body = "";
+      incoming.setEncoding("utf8").on("data", (text: string) => {
+        body += text;
+      });
+      incoming.on("end", () => resolve(judge(incoming.statusCode, body)));
     });
     outgoing.end();
   });

@@ -21,7 +21,7 @@ async function serve(t: TestContext, listener: RequestListener) {
 }
 
 test("each request is a connection of its own, and all are counted", async (t) => {
-  const { url, connections } = await serve(t, (_incoming, outgoing) => void outgoing.end("ok"));
+  const { url, connections } = await serve(t, (_incoming, outgoing) => void outgoing.end("b ok"));
   const traffic = startTraffic({ targets: [{ from: "a", to: "b", url }], ratePerTarget: 500, timeoutMs: 60_000 });
   await eventually("some requests", () => traffic.result().requests >= 20);
   const result = await traffic.stop();
@@ -31,11 +31,12 @@ test("each request is a connection of its own, and all are counted", async (t) =
   assert.deepEqual(result.targets, [{ from: "a", to: "b", requests: result.requests, failures: 0 }]);
 });
 
-test("a refusal, a reset, a status, a cut body and silence are failures that say what they are", async (t) => {
+test("a refusal, a reset, a status, a stranger, a cut body and silence are failures that say what they are", async (t) => {
   const cases: [string, RequestListener | undefined, RegExp][] = [
     ["refused", undefined, /ECONNREFUSED/],
     ["reset", (incoming) => void incoming.socket.destroy(), /ECONNRESET/],
     ["status", (_incoming, outgoing) => void outgoing.writeHead(503).end(), /HTTP 503/],
+    ["stranger", (_incoming, outgoing) => void outgoing.end("bb GET /"), /not answered by b: bb GET/],
     [
       "cut",
       (_incoming, outgoing) => {
@@ -59,7 +60,7 @@ test("a refusal, a reset, a status, a cut body and silence are failures that say
 });
 
 test("only the first failures are kept, each is reported, and counts go to their target", async (t) => {
-  const good = await serve(t, (_incoming, outgoing) => void outgoing.end("ok"));
+  const good = await serve(t, (_incoming, outgoing) => void outgoing.end("good ok"));
   let reported = 0;
   const traffic = startTraffic({
     targets: [
