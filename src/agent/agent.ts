@@ -157,6 +157,8 @@ async function attempt(running: Running, onStands: () => void): Promise<Meshroot
   const connection = connect(whereabouts(running).address, serverName, held);
   let timer: NodeJS.Timeout | undefined;
   let isDecided = false;
+  let isReplaced = false;
+  const close = () => connection.close();
   const stands = () => {
     if (!isDecided) onStands();
     isDecided = true;
@@ -172,15 +174,19 @@ async function attempt(running: Running, onStands: () => void): Promise<Meshroot
     {
       stream: connection.stream,
       certDir,
+      held,
       identity,
       loading,
       log,
       now,
       onAnswer: (...answer) => note(running, ...answer),
+      onReplaced: () => {
+        isReplaced = true;
+        close();
+      },
     },
     isKnown ? held.versions : new Map(),
   );
-  const close = () => connection.close();
   signal.addEventListener("abort", close, { once: true });
   const end = await connection.ended;
   isDecided = true;
@@ -188,17 +194,19 @@ async function attempt(running: Running, onStands: () => void): Promise<Meshroot
   signal.removeEventListener("abort", close);
   await exchange.end();
   close();
+  // Its new credentials go into a new connection (C4).
+  if (isReplaced) return undefined;
   const trouble = troubleOf(end, whereabouts(running));
   return trouble?.code === "MR4001" ? (expired(held, now(), folder) ?? trouble) : trouble;
 }
 
 function note(running: Running, response: ReceivedResponse, refusal: string | undefined, set: Held | undefined): void {
-  const { state, options } = running;
+  const { state, options, folder } = running;
   const { log } = options;
   state.refused = refusal;
   if (set !== undefined) running.told = set;
   for (const { name, version } of response.resources) {
-    const fields = { component: "agent", name, version };
+    const fields = { component: "agent", proxy: folder.identity.uuid, name, version };
     if (refusal !== undefined) {
       log.error(fields, `NACK: ${refusal}`);
       continue;

@@ -2,11 +2,12 @@
 
 import { createPrivateKey, type KeyObject } from "node:crypto";
 import type { ProxyIdentity } from "../core/identity.ts";
+import { XDS_BUNDLE, XDS_LEAF } from "../core/secret-names.ts";
 import { checkBundle } from "../pki/check.ts";
 import { parseBundle } from "../pki/pem.ts";
 import { xdsIdentity } from "../pki/xds-identity.ts";
 import type { DecodedSecret } from "../xds/secret-codec.ts";
-import { type Held, XDS_BUNDLE, XDS_LEAF } from "./held-credentials.ts";
+import type { Held } from "./held-credentials.ts";
 
 /** The half of a set that a secret replaces. */
 export type Change = Pick<Held, "certPem" | "keyPem"> | Pick<Held, "caPem">;

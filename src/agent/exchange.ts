@@ -4,11 +4,12 @@ import type { ClientDuplexStream } from "@grpc/grpc-js";
 import type { Log } from "../controller/ports.ts";
 import { MeshrootError } from "../core/errors.ts";
 import type { ProxyIdentity } from "../core/identity.ts";
+import { XDS_BUNDLE, XDS_LEAF } from "../core/secret-names.ts";
 import { AGENT_NAME, decodeDeltaResponse, encodeDeltaRequest, type ReceivedResponse } from "../xds/client-wire.ts";
 import { decodeSecret, SECRET_TYPE_URL } from "../xds/secret-codec.ts";
 import { changeOf } from "./check-secret.ts";
-import { type Held, readHeld, sameBytes, writeHeld, XDS_BUNDLE, XDS_LEAF } from "./held-credentials.ts";
-import type { Loading, Outcome } from "./loading.ts";
+import { type Held, readHeld, sameBytes, writeHeld } from "./held-credentials.ts";
+import type { Loading } from "./loading.ts";
 
 /** gRPC's INTERNAL, which Envoy puts into its NACKs too. */
 const REFUSED = 13;
@@ -16,12 +17,16 @@ const REFUSED = 13;
 export type ExchangeDeps = {
   readonly stream: ClientDuplexStream<Buffer, Buffer>;
   readonly certDir: string;
+  /** In the folder when the connection was made. */
+  readonly held: Held;
   readonly identity: ProxyIdentity;
   readonly loading: Loading;
   readonly log: Log;
   readonly now: () => number;
   /** About to be answered; `set`: what is loaded now, where the response brought something. */
   readonly onAnswer: (response: ReceivedResponse, refusal: string | undefined, set: Held | undefined) => void;
+  /** Somebody else has written the folder: nothing is merged into that, what the server was told is void. */
+  readonly onReplaced: () => void;
 };
 
 type Write = (request: Parameters<typeof encodeDeltaRequest>[0]) => void;
@@ -41,18 +46,28 @@ export function startExchange(deps: ExchangeDeps, reported: ReadonlyMap<string, 
   let turn: Promise<void> = Promise.resolve();
   let isOver = false;
   let pending: Pending | undefined;
+  let ours = deps.held;
 
   const write: Write = (request) => {
     if (!isOver) stream.write(encodeDeltaRequest({ typeUrl: SECRET_TYPE_URL, ...request }));
   };
   const answer = async (bytes: Buffer, signal: AbortSignal): Promise<void> => {
     if (isOver) return;
-    pending = await take(deps, decodeDeltaResponse(bytes), pending, write);
+    const found = await readHeld(deps.certDir);
+    if (!sameBytes(found, ours)) {
+      isOver = true;
+      deps.loading.forget();
+      deps.onReplaced();
+      return;
+    }
+    pending = await take(deps, decodeDeltaResponse(bytes), found, pending, write);
+    ours = pending?.next ?? ours;
     if (pending === undefined || signal.aborted) return;
     const { responses, before, next, refusals } = pending;
     const outcome = await deps.loading.until({ before, next, refusals, signal });
     if (signal.aborted || outcome === "unknown") return;
     pending = undefined;
+    if (outcome !== "loaded") ours = outcome.putBack;
     for (const response of responses) respond(deps, write, response, outcome, next);
   };
   stream.on("data", (bytes: Buffer) => {
@@ -87,7 +102,7 @@ function respond(
   { onAnswer }: ExchangeDeps,
   write: Write,
   response: ReceivedResponse,
-  outcome: Exclude<Outcome, "unknown">,
+  outcome: "loaded" | { readonly refused: string },
   set: Held | undefined,
 ): void {
   const refusal = outcome === "loaded" ? undefined : outcome.refused;
@@ -103,6 +118,7 @@ function respond(
 async function take(
   deps: ExchangeDeps,
   response: ReceivedResponse,
+  before: Held,
   pending: Pending | undefined,
   write: Write,
 ): Promise<Pending | undefined> {
@@ -113,7 +129,6 @@ async function take(
     respond(deps, write, response, "loaded", undefined);
     return pending;
   }
-  const before = await readHeld(certDir);
   const next = withChanges(before, response, identity, deps.now());
   if (typeof next === "string") {
     respond(deps, write, response, { refused: next }, undefined);

@@ -6,9 +6,6 @@ import { join } from "node:path";
 import { MeshrootError } from "../core/errors.ts";
 import { CREDENTIAL_FILES, writeCredentials } from "../envoy/credentials-dir.ts";
 
-export const XDS_LEAF = "tls_sds";
-export const XDS_BUNDLE = "validation_context_sds";
-
 export type Held = {
   readonly certPem: string;
   readonly keyPem: string;

@@ -5,13 +5,13 @@ import type { Log } from "../controller/ports.ts";
 import type { ProxyIdentity } from "../core/identity.ts";
 import { envoyAdmin } from "../envoy/admin.ts";
 import { type Proof, proofOf, refusals } from "./envoy-proof.ts";
-import { type Held, inUniqueBytes, writeHeld } from "./held-credentials.ts";
+import { type Held, inUniqueBytes, readHeld, sameBytes, writeHeld } from "./held-credentials.ts";
 
 /** `stopped`: whoever supervises this Envoy knows that none runs; the next one reads the files when it starts. */
 export type EnvoyState = "stopped" | "unknown";
 
 /** `unknown`: neither was seen. Then there is no answer, and the server sends again in bytes that Envoy can't skip (R22). */
-export type Outcome = "loaded" | "unknown" | { readonly refused: string };
+export type Outcome = "loaded" | "unknown" | { readonly refused: string; readonly putBack: Held };
 
 export type LoadingDeps = {
   readonly certDir: string;
@@ -51,7 +51,10 @@ export function watchLoading(deps: LoadingDeps) {
   };
 
   const prove = async (held: Held): Promise<Proof> => {
-    if (deps.envoyState() === "stopped") return { loaded: true };
+    if (deps.envoyState() === "stopped") {
+      lastLoaded = held;
+      return { loaded: true };
+    }
     const envoy = admin();
     if (envoy === undefined) return { loaded: false, why: "the admin address of the Envoy is not known yet" };
     const proof = await proofOf(envoy, identity, held);
@@ -59,18 +62,26 @@ export function watchLoading(deps: LoadingDeps) {
     return proof;
   };
 
-  const putBack = async (before: Held, refused: Held): Promise<void> => {
+  /** Undefined: somebody else has replaced the refused set. */
+  const putBack = async (before: Held, refused: Held): Promise<Held | undefined> => {
+    if (!sameBytes(await readHeld(certDir), refused)) return undefined;
     const { certPem, keyPem, caPem, versions } = lastLoaded ?? before;
-    await writeHeld(certDir, {
+    const good = {
       certPem: certPem === refused.certPem ? certPem : inUniqueBytes(certPem),
       keyPem,
       caPem: caPem === refused.caPem ? caPem : inUniqueBytes(caPem),
       versions,
-    });
+    };
+    await writeHeld(certDir, good);
+    return good;
   };
 
   return {
     prove,
+    /** An operator has written another set: nothing of before is put back over it. */
+    forget: () => {
+      lastLoaded = undefined;
+    },
     /** Failed reloads until now; undefined where Envoy can't be asked. */
     refusals: async (): Promise<number | undefined> => {
       const envoy = admin();
@@ -88,9 +99,11 @@ export function watchLoading(deps: LoadingDeps) {
         const now = performance.now();
         if (baseline !== undefined && (proof.refusals ?? 0) > baseline) refusedAt ??= now;
         if (refusedAt !== undefined && now - refusedAt >= REFUSED_AFTER_MS) {
-          await putBack(before, next);
+          const good = await putBack(before, next);
+          if (good === undefined) return "unknown";
           return {
             refused: "Envoy could not load it (key_rotation_failed rose); the last good set is back in its place",
+            putBack: good,
           };
         }
         if (!said && now - startedAt >= SILENT_MS) {

@@ -23,14 +23,14 @@ export function outdated(
   if (now >= connection.notAfter) return "its certificate has expired";
   if (!trust.xds.includes(connection.root)) return "its root is no longer accepted";
   if (row === undefined) return undefined;
-  const { issuedAt } = row;
+  const { lastIssued } = row;
   for (const { kind, acked } of row.slots.values()) {
     if (kind !== "xdsLeaf" || acked === undefined || acked.version === connection.fingerprint) continue;
     // What was handed out since may have taken its place, and is no old credential.
-    const isReplaced = issuedAt !== undefined && issuedAt >= acked.at;
+    const isReplaced = lastIssued !== undefined && lastIssued.at >= acked.at;
     if (connection.openedAt <= acked.at + (isReplaced ? 0 : HANDSHAKE_MS)) return "a newer credential is loaded";
   }
-  return issuedAt !== undefined && connection.openedAt <= issuedAt && now >= issuedAt + HANDED_OUT_MS
-    ? "a newer credential was handed out"
-    : undefined;
+  const inPlaceAt = lastIssued === undefined ? Number.POSITIVE_INFINITY : lastIssued.at + HANDED_OUT_MS;
+  const isOld = connection.fingerprint !== lastIssued?.fingerprint && connection.openedAt < inPlaceAt;
+  return isOld && now >= inPlaceAt ? "a newer credential was handed out" : undefined;
 }

@@ -1,46 +1,78 @@
 /**
- * xDS credentials that were handed out for a proxy (evidence.md C5). A folder holds one set at a time: whoever comes with a
- * credential has had those that were handed out before it. What comes late or never, nobody tells us.
+ * xDS credentials that were handed out for a proxy (evidence.md C5). Until someone comes with one, it may be anywhere; from then
+ * on its two halves may run, like what a stream brought that has ended (E6).
  */
 
-import type { BundleContent } from "./content.ts";
-import type { Consumer, Line, ProxyRow, XdsCredential } from "./ledger-state.ts";
+import type { Content } from "./content.ts";
+import {
+  type Consumer,
+  HANDED_OUT,
+  type HandedOut,
+  type Line,
+  newSlot,
+  type ProxyRow,
+  slotKey,
+  type XdsCredential,
+} from "./ledger-state.ts";
+import { XDS_BUNDLE, XDS_LEAF } from "./secret-names.ts";
 
-/** In the place of a stream: what came with a credential that was handed out. */
-const HANDED_OUT = "handed-out";
+export type Use = {
+  readonly consumer: Consumer;
+  readonly credential: XdsCredential;
+  readonly seq: number;
+  readonly at: number;
+};
 
-/** A side of this proxy comes with `credential`; `seq`: of the ledger, now. */
-export function noteUse(
-  row: ProxyRow,
-  { consumer, credential, seq, at }: { consumer: Consumer; credential: XdsCredential; seq: number; at: number },
-): void {
-  const used = row.issued.findIndex(({ fingerprint }) => fingerprint === credential.fingerprint);
-  const found = row.issued[used];
-  if (found !== undefined && found.arrived === undefined) bringBundle(row, found.bundle, seq, at);
-  const isPast = new Set(row.issued.filter((one, index) => index <= used || one.notBefore < credential.notBefore));
-  // An Envoy that uses it is done with those before. An agent tells only what lies in the folder.
-  row.issued =
-    consumer === "envoy"
-      ? row.issued.filter((one) => !isPast.has(one))
-      : row.issued.map((one) => (isPast.has(one) ? { arrived: seq, ...one } : one));
+/**
+ * A side of this proxy comes with a credential; `seq` of the ledger, now. The folder holds one set at a time, so whoever comes
+ * with one that was handed out has had those before it.
+ */
+export function noteUse(row: ProxyRow, use: Use): void {
+  const { consumer, credential } = use;
+  const index = row.issued.findIndex(({ fingerprint }) => fingerprint === credential.fingerprint);
+  const found = row.issued[index];
+  if (found !== undefined) {
+    const past = row.issued.slice(0, index);
+    row.issued = row.issued.slice(index + 1);
+    // The agent tells what lies in the folder; its Envoy may still run what lay there before.
+    if (consumer === "agent") for (const one of past) bring(row, one, use);
+    else supersede(row, found.seq);
+    bring(row, found, use);
+  } else if (consumer === "envoy") {
+    // It uses one that was made later: what was handed out before has been replaced, if it ever came.
+    const isPast = ({ notBefore }: HandedOut) => notBefore < credential.notBefore;
+    for (const one of row.issued.filter(isPast)) bring(row, one, use);
+    row.issued = row.issued.filter((one) => !isPast(one));
+  }
 }
 
-/** The bundle has taken the place of what the agent proved, and no stream brought it: an orphan set, as in E6. */
-function bringBundle(row: ProxyRow, content: BundleContent, seq: number, at: number): void {
+/** Its Envoy has loaded what was handed out at `seq`, so what had ended before that is in its folder no more. */
+function supersede(row: ProxyRow, seq: number): void {
+  for (const slot of row.slots.values())
+    if (slot.consumer === "agent")
+      slot.lines = slot.lines.filter(({ ended }) => ended === undefined || ended.seq >= seq);
+}
+
+function bring(row: ProxyRow, { fingerprint, root, notAfter, bundle }: Omit<HandedOut, "seq">, use: Use): void {
+  bringContent(row, XDS_LEAF, { kind: "xdsLeaf", version: fingerprint, root, notAfter }, use);
+  bringContent(row, XDS_BUNDLE, bundle, use);
+}
+
+function bringContent(row: ProxyRow, name: string, content: Content, { consumer, seq, at }: Use): void {
+  const key = slotKey("agent", name);
+  const known = row.slots.get(key);
+  // Where no agent has ever spoken, what its Envoy comes with is all that there is to know.
+  if (known === undefined && consumer !== "agent") return;
+  const slot = known ?? newSlot({ consumer: "agent", name, kind: content.kind, matchers: false }, at);
+  row.slots.set(key, slot);
   const entries = [{ seq, content }];
   const line: Line = { stream: HANDED_OUT, entries, overlapped: false, ended: { at, seq }, superseded: false };
-  const isSame = ({ stream, entries }: Line) =>
-    stream === HANDED_OUT && entries.every((entry) => entry.content.version === content.version);
-  for (const slot of row.slots.values())
-    if (slot.kind === "xdsBundle") slot.lines = [...slot.lines.filter((other) => !isSame(other)), line];
+  const isSame = (other: Line) =>
+    other.stream === HANDED_OUT && other.entries.every((entry) => entry.content.version === content.version);
+  slot.lines = [...slot.lines.filter((other) => !isSame(other)), line];
 }
 
-/** The agent ACKs what was sent as `seq`: it is loaded (C3), and has replaced what lay in the folder when it was sent. */
-export function noteProof(row: ProxyRow, seq: number): void {
-  if (row.issued.some(({ arrived }) => arrived !== undefined && arrived < seq))
-    row.issued = row.issued.filter(({ arrived }) => arrived === undefined || arrived >= seq);
-}
-
+/** What has expired lets nobody in. */
 export function forgetExpired(row: ProxyRow, now: number): void {
   if (row.issued.some(({ notAfter }) => now >= notAfter))
     row.issued = row.issued.filter(({ notAfter }) => now < notAfter);

@@ -1,7 +1,7 @@
 /** Questions to the ledger. All are pure; evidence.md gives the rules by number. */
 
 import { type Content, isLeaf, type LeafContent } from "./content.ts";
-import type { Consumer, Ledger, LiveStream, ProxyRow, Slot } from "./ledger-state.ts";
+import { type Consumer, HANDED_OUT, type Ledger, type LiveStream, type ProxyRow, type Slot } from "./ledger-state.ts";
 import type { RootId } from "./trust.ts";
 
 export type AbsentPolicy = "until-leaf-expiry" | "wait";
@@ -84,9 +84,9 @@ export function unheard(ledger: Ledger): ProxyRow[] {
  */
 export function trustsOnXds(row: ProxyRow, root: RootId, now: number): boolean {
   if (isHandedOutWithout(row, root, now)) return false;
-  if (row.auth.envoy === root) return true;
-  const proven = [...row.slots.values()].filter((slot) => slot.kind === "xdsBundle" && slot.acked !== undefined);
-  return proven.length > 0 && proven.every((slot) => mayRun(slot).every((content) => holds(content, root)));
+  const slots = [...row.slots.values()].filter(({ kind }) => kind === "xdsBundle");
+  const isProven = row.auth.envoy === root || slots.some(({ acked }) => acked !== undefined);
+  return isProven && slots.every((slot) => mayRun(slot).every((content) => holds(content, root)));
 }
 
 export function isHandedOutWithout(row: ProxyRow, root: RootId, now: number): boolean {
@@ -110,7 +110,7 @@ export function authenticatesWith(row: ProxyRow, root: RootId, now: number): str
     return "it was handed one that it has not used yet";
   const sent = [...row.slots.values()].filter((slot) => slot.kind === "xdsLeaf").flatMap((slot) => mayRun(slot));
   const some = sent.some((content) => isLeaf(content) && content.root === root && content.notAfter > now);
-  return some ? "it may hold one that its agent was sent" : undefined;
+  return some ? "its folder may hold one that its agent was sent, or that was handed out" : undefined;
 }
 
 /** Names that live streams of this consumer ask for, each with its streams. */
@@ -223,8 +223,9 @@ export function needsProof(slot: Slot): boolean {
     0,
     ...slot.lines.filter((line) => !line.ended).flatMap((line) => line.entries.map((entry) => entry.seq)),
   );
-  return (
-    lastSent > 0 &&
-    slot.lines.some((line) => line.ended !== undefined && !line.superseded && line.ended.seq >= lastSent)
+  // A stream that resumes was sent nothing, and only what was handed out since can have taken the place of that.
+  return slot.lines.some(
+    ({ stream, ended, superseded }) =>
+      ended !== undefined && !superseded && ended.seq >= lastSent && (lastSent > 0 || stream === HANDED_OUT),
   );
 }

@@ -91,8 +91,7 @@ export function fromDurable(rows: ReadonlyMap<ProxyId, DurableRow>, now: number)
     row.cutShort = durable.cutShort === true;
     row.error = durable.error;
     row.auth = { ...durable.auth };
-    // All that is sent from now on, is sent after it.
-    row.issued = (durable.issued ?? []).map((one) => (one.arrived === undefined ? one : { ...one, arrived: 0 }));
+    row.issued = (durable.issued ?? []).map((one) => ({ ...one, seq: 0 }));
     row.assumed = durable.assumed;
     row.forgotten = durable.forgotten;
     ledger.proxies.set(id, row);

@@ -80,9 +80,10 @@ export type XdsCredential = {
 /** What was handed out for a proxy: a credential, and the bundle that gets into its folder with it (C2, C5). */
 export type HandedOut = XdsCredential & {
   readonly bundle: BundleContent;
-  /** It is in the folder, as far as a connection can tell: `seq` of the ledger when one was made with it, or with a later one. */
-  readonly arrived?: number;
 };
+
+/** In the place of a stream: what was handed out, and has been seen in use. */
+export const HANDED_OUT = "handed-out";
 
 export type ProxyRow = {
   /** As its last credential said: the trust domain changes with a rotation, the uuid never. */
@@ -108,10 +109,10 @@ export type ProxyRow = {
   sentSinceSynced: Set<string>;
   /** Under which root its Envoy and its agent last authenticated (C5). */
   auth: { envoy?: RootId; agent?: RootId };
-  /** What was handed out for it and may still come to be used by its Envoy, in that order. */
-  issued: readonly HandedOut[];
-  /** When the last of them was handed out, as far as this process knows. */
-  issuedAt: number | undefined;
+  /** What was handed out for it and may still come to its folder, in that order; each with `seq`, as of a send. */
+  issued: readonly (HandedOut & { readonly seq: number })[];
+  /** The last that was handed out, and when, as far as this process knows. */
+  lastIssued: { readonly fingerprint: string; readonly at: number } | undefined;
   /** Its Envoy has ACKed or resumed on a stream of this process (E14). */
   heard: boolean;
   assumed: { readonly reason: string; readonly at: number } | undefined;
@@ -133,6 +134,10 @@ export function slotKey(consumer: Consumer, name: string): string {
   return `${consumer}|${name}`;
 }
 
+export function newSlot(what: Pick<Slot, "consumer" | "name" | "kind" | "matchers">, at: number): Slot {
+  return { ...what, lines: [], acked: undefined, answered: undefined, refusal: undefined, lastAskedAt: at };
+}
+
 /** `firstSeenAt`: long ago, if that is not known. */
 export function newRow(identity: ProxyIdentity, at: number, firstSeenAt = Number.NEGATIVE_INFINITY): ProxyRow {
   return {
@@ -149,7 +154,7 @@ export function newRow(identity: ProxyIdentity, at: number, firstSeenAt = Number
     sentSinceSynced: new Set(),
     auth: {},
     issued: [],
-    issuedAt: undefined,
+    lastIssued: undefined,
     heard: false,
     assumed: undefined,
     forgotten: undefined,

@@ -7,14 +7,16 @@
  */
 
 import { type Content, isLeaf } from "./content.ts";
-import { forgetExpired, noteProof, noteUse } from "./handed-out.ts";
+import { forgetExpired, noteUse } from "./handed-out.ts";
 import type { ProxyIdentity } from "./identity.ts";
 import { mayRun, OVERLAP_MS, sidesHere, UNPROVEN_AFTER_MS } from "./ledger-queries.ts";
 import {
   type Consumer,
   type HandedOut,
   type Ledger,
+  type Line,
   newRow,
+  newSlot,
   type ProxyId,
   type ProxyRow,
   type Slot,
@@ -91,8 +93,9 @@ export function record(ledger: Ledger, event: LedgerEvent): number {
       row.sentSinceSynced.clear();
       break;
     case "issued":
-      row.issued = [...row.issued, event.credential];
-      row.issuedAt = event.at;
+      ledger.seq += 1;
+      row.issued = [...row.issued, { ...event.credential, seq: ledger.seq }];
+      row.lastIssued = { fingerprint: event.credential.fingerprint, at: event.at };
       break;
     case "assume":
       row.assumed = { reason: event.reason, at: event.at };
@@ -151,17 +154,9 @@ function send(row: ProxyRow, seq: number, event: LedgerEvent & { type: "sent" })
   if (stream === undefined) throw new Error("invariant: a send on a stream that the ledger does not know");
   const key = slotKey(stream.consumer, event.name);
   const { content } = event;
-  const slot: Slot = row.slots.get(key) ?? {
-    consumer: stream.consumer,
-    name: event.name,
-    kind: content.kind,
-    matchers: event.matchers,
-    lines: [],
-    acked: undefined,
-    answered: undefined,
-    refusal: undefined,
-    lastAskedAt: event.at,
-  };
+  const { consumer } = stream;
+  const { name, matchers } = event;
+  const slot = row.slots.get(key) ?? newSlot({ consumer, name, kind: content.kind, matchers }, event.at);
   row.slots.set(key, slot);
   const isNews = !mentions(slot, content.version);
   let line = slot.lines.find((candidate) => candidate.stream === event.stream);
@@ -210,7 +205,6 @@ function acknowledge(ledger: Ledger, row: ProxyRow, event: LedgerEvent & { type:
   line.entries = line.entries.filter((candidate) => candidate.seq >= event.seq);
   for (const other of slot.lines) if (other.ended !== undefined && other.ended.seq < event.seq) other.superseded = true;
   dropSettledLines(slot, event.at);
-  if (slot.consumer === "agent") noteProof(row, event.seq);
   if (slot.kind === "leaf") for (const root of rootsGone(before, mayRun(slot))) ledger.replacedAt.set(root, event.at);
   if ((slot.acked?.seq ?? -1) < event.seq)
     slot.acked = { version: entry.content.version, seq: event.seq, at: event.at };
@@ -280,8 +274,20 @@ function end(ledger: Ledger, row: ProxyRow, event: LedgerEvent & { type: "ended"
     for (const line of slot.lines) {
       if (line.stream === event.stream) line.ended = { at: event.at, seq: ledger.seq };
     }
-    slot.lines = slot.lines.filter((line) => line.ended === undefined || line.entries.length > 0);
+    slot.lines = withoutTwins(slot.lines.filter((line) => line.ended === undefined || line.entries.length > 0));
   }
+}
+
+/** Of streams that ended with the same contents the last to end stands for all: what settles it, settles them. */
+function withoutTwins(lines: readonly Line[]): Line[] {
+  const kept = new Map<unknown, Line>();
+  for (const line of lines) {
+    const versions = line.entries.map(({ content }) => content.version);
+    const key = line.ended === undefined || line.overlapped ? line : `${line.superseded} ${versions}`;
+    const twin = kept.get(key)?.ended;
+    if (twin === undefined || line.ended === undefined || twin.seq <= line.ended.seq) kept.set(key, line);
+  }
+  return [...kept.values()];
 }
 
 /** Its Envoy, or its agent, is here and does not ask for it. */

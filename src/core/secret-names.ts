@@ -11,6 +11,10 @@ export type ResolvedName =
   /** Not ours to give, whether it exists or not; the wire does not tell the two apart (R38). */
   | { readonly kind: "none"; readonly forbidden: boolean };
 
+/** What secures the connection to us. */
+export const XDS_LEAF = "tls_sds";
+export const XDS_BUNDLE = "validation_context_sds";
+
 const OWN_LEAF = "default";
 const PLAIN_BUNDLES = new Set(["root-cert-for-mtls-inbound", "ROOTCA", "ALL"]);
 const OUTBOUND = "root-cert-for-mtls-outbound:";
@@ -28,8 +32,8 @@ export function resolveSecretName(
   if (isPlainLeaf(name, identity)) return { kind: "leaf" };
   if (PLAIN_BUNDLES.has(name)) return { kind: "bundle" };
   if (name.startsWith(OUTBOUND)) return { kind: "bundle", service: name.slice(OUTBOUND.length) };
-  if (name === "tls_sds") return { kind: "xdsLeaf" };
-  if (name === "validation_context_sds") return { kind: "xdsBundle" };
+  if (name === XDS_LEAF) return { kind: "xdsLeaf" };
+  if (name === XDS_BUNDLE) return { kind: "xdsBundle" };
   for (const domain of trustDomains) {
     if (name === `spiffe://${domain}`) return { kind: "bundle" };
     if (leafPaths(identity).some((path) => name === `spiffe://${domain}/${path}`)) return { kind: "leaf" };

@@ -2,7 +2,7 @@
  * The proof of the product: whatever happens, any two proxies that take part can talk at every moment, what runs is in the
  * ledger, and once the storm is over the mesh comes to what is desired.
  *
- * MESHROOT_HISTORIES sets how many histories run, MESHROOT_SEED replays a run. A failure prints the shrunk history, and
+ * MESHROOT_HISTORIES sets how many histories run at most, in eight minutes, MESHROOT_SEED replays a run. A failure prints the shrunk history, and
  * the line that replays it with every message.
  */
 
@@ -16,6 +16,8 @@ import type { Outcome } from "../support/model/run-histories.ts";
 
 const { MESHROOT_HISTORIES, MESHROOT_SEED, CI } = process.env;
 const COUNT = Number(MESHROOT_HISTORIES ?? (CI === "true" ? 100_000 : 2_000));
+/** However slow the machine is. */
+const AT_LEAST = Math.min(COUNT, 10_000);
 const SEED = Number(MESHROOT_SEED ?? Date.now() & 0x7fffffff);
 const WORKERS = Math.min(4, availableParallelism());
 const SCRIPT = new URL("../support/model/run-histories.ts", import.meta.url).pathname;
@@ -28,7 +30,7 @@ async function run(count: number, seed: number): Promise<Outcome> {
   return JSON.parse(output) as Outcome;
 }
 
-test(`no handshake ever fails, in ${COUNT} random histories (seed ${SEED})`, async (t) => {
+test(`no handshake ever fails, in up to ${COUNT} random histories (seed ${SEED})`, async (t) => {
   const outcomes = await Promise.all(
     Array.from({ length: WORKERS }, (_, worker) => run(Math.ceil(COUNT / WORKERS), SEED + worker)),
   );
@@ -40,9 +42,11 @@ test(`no handshake ever fails, in ${COUNT} random histories (seed ${SEED})`, asy
         `echo '${JSON.stringify(history)}' | npx -c 'node test/support/model/replay.ts -'\n`,
     );
   }
-  const handshakes = outcomes.reduce((sum, outcome) => sum + outcome.handshakes, 0);
-  assert.ok(handshakes > COUNT * 100, `only ${handshakes} handshakes were looked at`);
-  const resumed = outcomes.reduce((sum, outcome) => sum + outcome.resumed, 0);
-  assert.ok(resumed > COUNT, `only ${resumed} secrets were resumed (E15)`);
-  t.diagnostic(`${handshakes} moments of handshakes looked at, ${resumed} secrets resumed`);
+  const total = (what: "histories" | "handshakes" | "resumed") =>
+    outcomes.reduce((sum, outcome) => sum + outcome[what], 0);
+  const [done, handshakes, resumed] = [total("histories"), total("handshakes"), total("resumed")];
+  assert.ok(done >= AT_LEAST, `only ${done} histories were run`);
+  assert.ok(handshakes > done * 100, `only ${handshakes} handshakes were looked at`);
+  assert.ok(resumed > done, `only ${resumed} secrets were resumed (E15)`);
+  t.diagnostic(`${done} histories, ${handshakes} moments of handshakes looked at, ${resumed} secrets resumed`);
 });

@@ -68,6 +68,8 @@ export class SimulatedAgent {
   /** It started the Envoy itself, and so knows when none runs. */
   readonly #supervises: boolean;
   #awaiting: Awaiting | undefined;
+  /** What lay in the folder when it connected, or what it has written there since. */
+  #ours: Held | undefined;
   /** What the server was told to be loaded. */
   #told: Held | undefined;
 
@@ -104,9 +106,17 @@ export class SimulatedAgent {
     return this.#envoy === "stopped" || (loaded !== undefined && sameSet(loaded, held));
   }
 
-  /** The set that it makes has what older, unanswered responses brought, too; they are answered together. */
-  take(link: Link, response: ReceivedResponse): void {
+  connected(held: Held): void {
+    this.#ours = held;
+  }
+
+  /**
+   * The set that it makes has what older, unanswered responses brought, too; they are answered together. False: somebody else
+   * has written the folder, and it begins anew.
+   */
+  take(link: Link, response: ReceivedResponse): boolean {
     const before = this.#folder.disk;
+    if (before !== this.#ours) return false;
     let next = before;
     for (const { any, version } of response.resources) {
       const secret = decodeSecret(any);
@@ -118,9 +128,11 @@ export class SimulatedAgent {
     const pending = this.#awaiting?.link === link ? this.#awaiting : undefined;
     const { failures } = pending ?? this.#folder;
     this.#folder.write(next);
+    this.#ours = next;
     const names = new Set(response.resources.map(({ name }) => name));
     const older = (pending?.responses ?? []).filter(({ resources }) => !resources.every(({ name }) => names.has(name)));
     this.#awaiting = { link, responses: [...older, response], before: pending?.before ?? before, next, failures };
+    return true;
   }
 
   /** Answers if it can by now; true when it did. */
@@ -132,7 +144,9 @@ export class SimulatedAgent {
       this.#told = next;
       for (const response of responses) link.answer(response, undefined);
     } else if (this.#envoy === "running" && this.#folder.failures > failures) {
-      this.#folder.write(this.#folder.loaded ?? before);
+      if (this.#folder.disk !== next) return false;
+      this.#ours = this.#folder.loaded ?? before;
+      this.#folder.write(this.#ours);
       for (const response of responses) link.answer(response, "Envoy could not load it");
     } else return false;
     this.#awaiting = undefined;

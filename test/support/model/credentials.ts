@@ -20,9 +20,6 @@ export type Held = {
   readonly versions: ReadonlyMap<string, string>;
 };
 
-export const XDS_LEAF = "tls_sds";
-export const XDS_BUNDLE = "validation_context_sds";
-
 export function sameSet(a: Held, b: Held): boolean {
   return a.leaf.version === b.leaf.version && a.roots.join() === b.roots.join();
 }

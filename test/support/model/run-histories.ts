@@ -20,6 +20,9 @@ const seed = Number(process.argv[3]);
 /** A saboteur wants to know only whether something breaks. */
 const shrink = process.argv[4] !== "no-shrink";
 
+/** A machine that is slow looks at fewer. */
+const SEARCH_MS = 8 * 60_000;
+
 /** A short story soon is worth more than the shortest one later. */
 const SHRINK_MS = 60_000;
 
@@ -30,7 +33,8 @@ const property = fc.asyncProperty(histories, async (history) => {
   handshakes += memory.handshakes;
   resumed += memory.resumed + (server?.resumed ?? 0);
 });
-let details = await fc.check(property, { numRuns: count, seed, endOnFailure: true });
+const limit = { interruptAfterTimeLimit: SEARCH_MS, markInterruptAsFailure: false };
+let details = await fc.check(property, { numRuns: count, seed, endOnFailure: true, ...limit });
 const checked = { histories: details.numRuns, handshakes, resumed };
 if (shrink && details.failed && details.counterexamplePath !== null) {
   const path = details.counterexamplePath;

@@ -1,8 +1,9 @@
 /** What moves between the simulated clients and the server: connections, streams, messages, and who leaves when. */
 
 import type { Consumer } from "../../../src/core/ledger-state.ts";
+import { XDS_BUNDLE, XDS_LEAF } from "../../../src/core/secret-names.ts";
 import { checkNames, checkRefused } from "./checks.ts";
-import { Connection, refusal, XDS_BUNDLE, XDS_LEAF } from "./credentials.ts";
+import { Connection, refusal } from "./credentials.ts";
 import { CONNECT_TIMEOUT_MS } from "./envoy.ts";
 import { Link } from "./link.ts";
 import { type MeshProxy, OUTBOUND } from "./proxy.ts";
@@ -44,6 +45,7 @@ function connectAgent(world: World, proxy: MeshProxy): boolean {
   const connection = connectionOf(world, proxy, "agent");
   if (connection === undefined) return false;
   const link = openLink(world, new Link(connection, "delta", false, ""), proxy);
+  proxy.agent?.connected(proxy.folder.disk);
   link.ask([XDS_BUNDLE, XDS_LEAF], proxy.agent?.reported ?? new Map());
   return true;
 }
@@ -183,8 +185,8 @@ export async function deliverToClient(world: World, link: Link): Promise<boolean
   const response = link.decode(message);
   if (world.trace !== undefined) world.trace(`${labelOf(world, link)} <- ${link.show(response)}`);
   if (link.connection.consumer === "agent") {
-    proxy.agent?.take(link, response);
-    proxy.agent?.answer();
+    if (proxy.agent?.take(link, response)) proxy.agent.answer();
+    else hangUp(world, link.connection, true);
   } else {
     let error: string | undefined;
     for (const resource of response.resources) {

@@ -1,0 +1,97 @@
+/** C5: what an operator writes into the folder under a running agent is never mixed with what the agent was sent before. */
+
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import type { EnvoyState } from "../../src/agent/loading.ts";
+import { proxyUri } from "../../src/core/identity.ts";
+import { writeCredentials } from "../../src/envoy/credentials-dir.ts";
+import { agentFolder, runAgent } from "../support/agent.ts";
+import { startFakeAdmin } from "../support/fake-admin.ts";
+import { SERVER_NAME, startScriptedXds } from "../support/scripted-xds.ts";
+import { until } from "../support/server.ts";
+import { makeTestLeaf, makeTestRoot } from "../support/test-certificates.ts";
+
+const IDENTITY = {
+  serviceAccount: "cart",
+  namespace: "shop",
+  kind: "sidecar",
+  trustDomain: "cluster.local",
+  uuid: "5f0c2a3e-0b1d-4c6f-9a7e-0123456789ab",
+} as const;
+
+/** An agent with its folder and a scripted server; roots a (in force at first), b, c. */
+async function start(t: TestContext, envoyState: () => EnvoyState = () => "unknown") {
+  const [a, b, c] = [await makeTestRoot("a"), await makeTestRoot("b"), await makeTestRoot("c")];
+  const xdsLeaf = (root: typeof a) => makeTestLeaf(root, { uris: [proxyUri(IDENTITY)] });
+  const xds = await startScriptedXds(t, a);
+  const first = await xdsLeaf(a);
+  const answer = { proxy: IDENTITY, caPem: a.certPem, notAfter: "", xdsPort: xds.port, serverName: SERVER_NAME };
+  let dir = "";
+  const admin = await startFakeAdmin(t, () => join(dir, "certs"));
+  dir = await agentFolder(t, { credentials: { ...answer, ...first }, admin: admin.address });
+  await runAgent(t, { dir, adminAddress: admin.address, envoyState });
+  const file = (name: string) => readFile(join(dir, "certs", name), "utf8");
+  /** `meshroot proxy bootstrap` into the same folder. */
+  const bootstrap = async () => {
+    const made = await xdsLeaf(a);
+    await writeCredentials(join(dir, "certs"), { ...answer, ...made });
+    return made;
+  };
+  return { a, b, c, xds, admin, first, file, bootstrap, xdsLeaf };
+}
+
+test("a secret that comes after it is not merged into it: the agent begins anew, with what lies there", async (t) => {
+  const { a, b, xds, file, bootstrap, xdsLeaf } = await start(t);
+  const stream = await xds.stream(0);
+  assert.equal(await stream.answer(stream.sendBundle("2-b", b.certPem + a.certPem)), undefined);
+  const { certPem } = await bootstrap();
+  const lost = stream.sendLeaf("L3", await xdsLeaf(b));
+  const next = await xds.stream(1);
+  assert.equal(stream.isAnswered(lost), false);
+  assert.deepEqual([await file("tls.crt"), await file("ca.crt")], [certPem, a.certPem]);
+  assert.deepEqual(
+    [...(next.requests[0]?.initialResourceVersions ?? [])],
+    [],
+    "what it was told to hold is not there any more",
+  );
+  const leaf = await xdsLeaf(b);
+  assert.equal(await next.answer(next.sendBundle("2-b", b.certPem + a.certPem)), undefined);
+  assert.equal(await next.answer(next.sendLeaf("L4", leaf)), undefined);
+  assert.equal(await file("tls.crt"), leaf.certPem);
+  assert.match(await file("ca.crt"), new RegExp(b.certPem.split("\n")[1]?.replaceAll("+", "\\+") ?? ""));
+});
+
+test("a bundle that was in place and not answered yet is not ACKed with what comes after it", async (t) => {
+  const { a, b, xds, admin, file, bootstrap, xdsLeaf } = await start(t);
+  const stream = await xds.stream(0);
+  admin.follows = false;
+  const bundle = stream.sendBundle("2-b", b.certPem + a.certPem);
+  await until("in place", async () => (await file("ca.crt")).includes(b.certPem));
+  await bootstrap();
+  const leaf = stream.sendLeaf("L3", await xdsLeaf(a));
+  admin.follows = true;
+  await xds.stream(1);
+  assert.deepEqual([stream.isAnswered(bundle), stream.isAnswered(leaf)], [false, false]);
+});
+
+test("C3: what was ACKed while no Envoy ran is what is put back after a refusal", async (t) => {
+  let state: EnvoyState = "unknown";
+  const { a, b, c, xds, admin, file, xdsLeaf } = await start(t, () => state);
+  const stream = await xds.stream(0);
+  state = "stopped";
+  const leaf = await xdsLeaf(b);
+  assert.equal(await stream.answer(stream.sendBundle("2-b", b.certPem + a.certPem)), undefined);
+  assert.equal(await stream.answer(stream.sendLeaf("LB", leaf)), undefined);
+  await fetch(`http://${admin.address}/certs`);
+  admin.follows = false;
+  state = "unknown";
+  const refused = stream.sendBundle("3-c", c.certPem + b.certPem + a.certPem);
+  await until("in place", async () => (await file("ca.crt")).includes(c.certPem));
+  admin.refusals += 1;
+  assert.match((await stream.answer(refused)) ?? "", /could not load/);
+  const ca = await file("ca.crt");
+  assert.deepEqual([ca.includes(b.certPem), ca.includes(c.certPem)], [true, false]);
+  assert.ok((await file("tls.crt")).includes(leaf.certPem));
+});
