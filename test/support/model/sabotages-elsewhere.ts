@@ -43,8 +43,8 @@ export const SABOTAGES_ELSEWHERE: readonly (Sabotage & { readonly caughtBy: stri
     name: "what an agent may have in hand does not count",
     rule: "C5",
     file: "src/core/ledger-queries.ts",
-    from: 'return some ? "it may hold one that its agent was sent" : undefined;',
-    to: "return undefined;",
+    from: "return some ?",
+    to: "return some && now < 0 ?",
     caughtBy: "test/core/evidence-credentials.test.ts",
   },
   {

@@ -164,8 +164,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "what an ended stream left is never asked about again",
     rule: "E6",
     file: QUERIES,
-    from: "    lastSent > 0 &&\n",
-    to: "    lastSent < 0 &&\n",
+    from: "(lastSent > 0 || stream === HANDED_OUT)",
+    to: "stream === HANDED_OUT",
   },
   {
     name: "a refused content is never tried again",
