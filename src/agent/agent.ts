@@ -115,6 +115,8 @@ type Running = {
   readonly signal: AbortSignal;
   /** What the server was told to be loaded: true for as long as nobody changes the files. */
   told?: Held;
+  /** What came last could not be dealt with; it comes again with the next connection, and that does not hurry. */
+  unanswered?: boolean;
 };
 
 async function keepConnected(running: Running): Promise<void> {
@@ -126,7 +128,6 @@ async function keepConnected(running: Running): Promise<void> {
   let stood = false;
   const onStands = () => {
     stood = true;
-    failures = 0;
     complain(undefined, whole);
     Object.assign(state, { connected: true, connections: state.connections + 1, trouble: undefined });
     log.info({ component: "agent", proxy: folder.identity.uuid }, "connected to the xDS server");
@@ -135,6 +136,7 @@ async function keepConnected(running: Running): Promise<void> {
     stood = false;
     const trouble = await attempt(running, onStands).catch((error: unknown) => error as Error);
     state.connected = false;
+    if (stood && running.unanswered !== true) failures = 0;
     if (signal.aborted) return;
     // C4: an end with OK asks for a new connection, which presents the newest credential.
     if (trouble === undefined && stood) continue;
@@ -157,7 +159,7 @@ async function attempt(running: Running, onStands: () => void): Promise<Meshroot
   const connection = connect(whereabouts(running).address, serverName, held);
   let timer: NodeJS.Timeout | undefined;
   let isDecided = false;
-  let isReplaced = false;
+  let broken: { readonly error: unknown } | undefined;
   const close = () => connection.close();
   const stands = () => {
     if (!isDecided) onStands();
@@ -180,8 +182,8 @@ async function attempt(running: Running, onStands: () => void): Promise<Meshroot
       log,
       now,
       onAnswer: (...answer) => note(running, ...answer),
-      onReplaced: () => {
-        isReplaced = true;
+      onBroken: (error) => {
+        broken = { error };
         close();
       },
     },
@@ -194,8 +196,12 @@ async function attempt(running: Running, onStands: () => void): Promise<Meshroot
   signal.removeEventListener("abort", close);
   await exchange.end();
   close();
-  // Its new credentials go into a new connection (C4).
-  if (isReplaced) return undefined;
+  if (broken?.error !== undefined) {
+    running.unanswered = true;
+    throw broken.error;
+  }
+  // New credentials go into a new connection (C4).
+  if (broken !== undefined) return undefined;
   const trouble = troubleOf(end, whereabouts(running));
   return trouble?.code === "MR4001" ? (expired(held, now(), folder) ?? trouble) : trouble;
 }
@@ -204,6 +210,7 @@ function note(running: Running, response: ReceivedResponse, refusal: string | un
   const { state, options, folder } = running;
   const { log } = options;
   state.refused = refusal;
+  running.unanswered = false;
   if (set !== undefined) running.told = set;
   for (const { name, version } of response.resources) {
     const fields = { component: "agent", proxy: folder.identity.uuid, name, version };

@@ -2,7 +2,6 @@
 
 import type { ClientDuplexStream } from "@grpc/grpc-js";
 import type { Log } from "../controller/ports.ts";
-import { MeshrootError } from "../core/errors.ts";
 import type { ProxyIdentity } from "../core/identity.ts";
 import { XDS_BUNDLE, XDS_LEAF } from "../core/secret-names.ts";
 import { AGENT_NAME, decodeDeltaResponse, encodeDeltaRequest, type ReceivedResponse } from "../xds/client-wire.ts";
@@ -25,8 +24,11 @@ export type ExchangeDeps = {
   readonly now: () => number;
   /** About to be answered; `set`: what is loaded now, where the response brought something. */
   readonly onAnswer: (response: ReceivedResponse, refusal: string | undefined, set: Held | undefined) => void;
-  /** Somebody else has written the folder: nothing is merged into that, what the server was told is void. */
-  readonly onReplaced: () => void;
+  /**
+   * This connection is of no use any more. Without an error: somebody else has written the folder, nothing is merged into that, and
+   * what the server was told is void. With one: what came could not be dealt with, and only a new stream brings it again.
+   */
+  readonly onBroken: (error?: unknown) => void;
 };
 
 type Write = (request: Parameters<typeof encodeDeltaRequest>[0]) => void;
@@ -41,7 +43,7 @@ type Pending = {
 
 /** Asks for both secrets; `reported`: what is known to be loaded already (E3a, E15). Returns how to end it. */
 export function startExchange(deps: ExchangeDeps, reported: ReadonlyMap<string, string>) {
-  const { stream, identity, log } = deps;
+  const { stream, identity } = deps;
   let latest: AbortController | undefined;
   let turn: Promise<void> = Promise.resolve();
   let isOver = false;
@@ -51,20 +53,21 @@ export function startExchange(deps: ExchangeDeps, reported: ReadonlyMap<string, 
   const write: Write = (request) => {
     if (!isOver) stream.write(encodeDeltaRequest({ typeUrl: SECRET_TYPE_URL, ...request }));
   };
+  const replaced = () => {
+    isOver = true;
+    deps.loading.forget();
+    deps.onBroken();
+  };
   const answer = async (bytes: Buffer, signal: AbortSignal): Promise<void> => {
     if (isOver) return;
     const found = await readHeld(deps.certDir);
-    if (!sameBytes(found, ours)) {
-      isOver = true;
-      deps.loading.forget();
-      deps.onReplaced();
-      return;
-    }
+    if (!sameBytes(found, ours)) return replaced();
     pending = await take(deps, decodeDeltaResponse(bytes), found, pending, write);
     ours = pending?.next ?? ours;
     if (pending === undefined || signal.aborted) return;
     const { responses, before, next, refusals } = pending;
     const outcome = await deps.loading.until({ before, next, refusals, signal });
+    if (outcome === "replaced") return replaced();
     if (signal.aborted || outcome === "unknown") return;
     pending = undefined;
     if (outcome !== "loaded") ours = outcome.putBack;
@@ -78,8 +81,8 @@ export function startExchange(deps: ExchangeDeps, reported: ReadonlyMap<string, 
     turn = turn
       .then(() => answer(bytes, abort.signal))
       .catch((error: unknown) => {
-        const fields = error instanceof MeshrootError ? { code: error.code, hint: error.hint } : { err: error };
-        log.error({ component: "agent", ...fields }, `not answered: ${(error as Error).message}`);
+        isOver = true;
+        deps.onBroken(error);
       });
   });
   write({

@@ -11,7 +11,8 @@ import { type Held, inUniqueBytes, readHeld, sameBytes, writeHeld } from "./held
 export type EnvoyState = "stopped" | "unknown";
 
 /** `unknown`: neither was seen. Then there is no answer, and the server sends again in bytes that Envoy can't skip (R22). */
-export type Outcome = "loaded" | "unknown" | { readonly refused: string; readonly putBack: Held };
+/** `replaced`: somebody else has written the folder, so that nothing can be said of this set any more. */
+export type Outcome = "loaded" | "unknown" | "replaced" | { readonly refused: string; readonly putBack: Held };
 
 export type LoadingDeps = {
   readonly certDir: string;
@@ -62,9 +63,9 @@ export function watchLoading(deps: LoadingDeps) {
     return proof;
   };
 
-  /** Undefined: somebody else has replaced the refused set. */
-  const putBack = async (before: Held, refused: Held): Promise<Held | undefined> => {
-    if (!sameBytes(await readHeld(certDir), refused)) return undefined;
+  const isInPlace = async (held: Held): Promise<boolean> => sameBytes(await readHeld(certDir), held);
+
+  const putBack = async (before: Held, refused: Held): Promise<Held> => {
     const { certPem, keyPem, caPem, versions } = lastLoaded ?? before;
     const good = {
       certPem: certPem === refused.certPem ? certPem : inUniqueBytes(certPem),
@@ -94,16 +95,15 @@ export function watchLoading(deps: LoadingDeps) {
       let said = false;
       let refusedAt: number | undefined;
       for (let pollMs = FIRST_POLL_MS; !signal.aborted; pollMs = Math.min(pollMs * 2, LAST_POLL_MS)) {
+        if (!(await isInPlace(next))) return "replaced";
         const proof = await prove(next);
         if (proof.loaded) return "loaded";
         const now = performance.now();
         if (baseline !== undefined && (proof.refusals ?? 0) > baseline) refusedAt ??= now;
         if (refusedAt !== undefined && now - refusedAt >= REFUSED_AFTER_MS) {
-          const good = await putBack(before, next);
-          if (good === undefined) return "unknown";
           return {
             refused: "Envoy could not load it (key_rotation_failed rose); the last good set is back in its place",
-            putBack: good,
+            putBack: await putBack(before, next),
           };
         }
         if (!said && now - startedAt >= SILENT_MS) {

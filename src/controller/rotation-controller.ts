@@ -234,17 +234,16 @@ export class RotationController {
     this.#holds = holds;
     const remembered = this.#roots.remember();
     if (plan.change === undefined) {
-      if (remembered) await saveTrust(state, this.#trust, this.#roots.specs);
+      if (remembered || this.#decided !== undefined) await saveTrust(state, this.#trust, this.#roots.specs);
+      this.#decided = undefined;
       await this.#destroyDeleted(now);
       return false;
     }
+    // A save that fails may have reached the disk nevertheless: what it decided stands beside the trust in force until one succeeds.
     this.#decided = plan.trust;
-    try {
-      await saveTrust(state, plan.trust, this.#roots.specs);
-      this.#trust = plan.trust;
-    } finally {
-      this.#decided = undefined;
-    }
+    await saveTrust(state, plan.trust, this.#roots.specs);
+    this.#trust = plan.trust;
+    this.#decided = undefined;
     reportChange(log, plan.change, plan.trust.generation, settings.settleMs);
     for (const listener of this.#listeners) listener("trust");
     return true;

@@ -38,6 +38,8 @@ export function noteUse(row: ProxyRow, use: Use): void {
     if (consumer === "agent") for (const one of past) bring(row, one, use);
     else supersede(row, found.seq);
     bring(row, found, use);
+    // It has loaded both halves: as good as an ACK of them.
+    if (consumer === "envoy") acknowledge(row, found, use);
   } else if (consumer === "envoy") {
     // It uses one that was made later: what was handed out before has been replaced, if it ever came.
     const isPast = ({ notBefore }: HandedOut) => notBefore < credential.notBefore;
@@ -51,6 +53,16 @@ function supersede(row: ProxyRow, seq: number): void {
   for (const slot of row.slots.values())
     if (slot.consumer === "agent")
       slot.lines = slot.lines.filter(({ ended }) => ended === undefined || ended.seq >= seq);
+}
+
+function acknowledge(row: ProxyRow, { fingerprint, bundle }: HandedOut, { seq, at }: Use): void {
+  for (const [name, version] of [
+    [XDS_LEAF, fingerprint],
+    [XDS_BUNDLE, bundle.version],
+  ] as const) {
+    const slot = row.slots.get(slotKey("agent", name));
+    if (slot !== undefined) slot.acked = { version, seq, at };
+  }
 }
 
 function bring(row: ProxyRow, { fingerprint, root, notAfter, bundle }: Omit<HandedOut, "seq">, use: Use): void {

@@ -78,14 +78,14 @@ export function unheard(ledger: Ledger): ProxyRow[] {
 
 /**
  * C5: is it proven that this proxy's Envoy trusts `root` on its connection to us? Its agent ACKs only what Envoy has loaded
- * (C3); before the first ACK the bundle of the bootstrap runs, of which the ledger knows nothing. Where no agent speaks, a
- * handshake under `root` proves it, because a credential comes in one swap with a bundle that holds its root (C2). What was
- * handed out and not used yet may replace it all by a bundle without `root`.
+ * (C3); before the first ACK the bundle of the bootstrap runs, of which the ledger knows nothing. Where no agent has spoken, a
+ * handshake under `root` proves it, because a credential is handed out in one set with a bundle that holds its root (C2); what
+ * an agent was sent comes in halves. What was handed out and not used yet may replace it all by a bundle without `root`.
  */
 export function trustsOnXds(row: ProxyRow, root: RootId, now: number): boolean {
   if (isHandedOutWithout(row, root, now)) return false;
   const slots = [...row.slots.values()].filter(({ kind }) => kind === "xdsBundle");
-  const isProven = row.auth.envoy === root || slots.some(({ acked }) => acked !== undefined);
+  const isProven = slots.length === 0 ? row.auth.envoy === root : slots.every(({ acked }) => acked !== undefined);
   return isProven && slots.every((slot) => mayRun(slot).every((content) => holds(content, root)));
 }
 

@@ -122,12 +122,14 @@ export type ProxyRow = {
 export type Ledger = {
   readonly proxies: Map<ProxyId, ProxyRow>;
   seq: number;
+  /** When time was looked at last, milliseconds since the epoch. */
+  tickedAt: number | undefined;
   /** When the last leaf under a root was replaced at some proxy: connections begun just before may still present it (E11). */
   readonly replacedAt: Map<RootId, number>;
 };
 
 export function emptyLedger(): Ledger {
-  return { proxies: new Map(), seq: 0, replacedAt: new Map() };
+  return { proxies: new Map(), seq: 0, tickedAt: undefined, replacedAt: new Map() };
 }
 
 export function slotKey(consumer: Consumer, name: string): string {

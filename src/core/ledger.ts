@@ -32,6 +32,8 @@ const RETRY_MIN_MS = 30_000;
 const RETRY_MAX_MS = 30 * 60_000;
 /** Longer than Envoy's default drain time (E13). */
 const UNASKED_MS = 15 * 60_000;
+/** More than passes between two looks at the time, and no longer than a client's back-off. */
+const LEAP_MS = 60_000;
 
 export type LedgerEvent =
   | {
@@ -60,7 +62,13 @@ export type LedgerEvent =
 /** Applies one event; returns the sequence number of the ledger after it (for `sent`: that of the send). */
 export function record(ledger: Ledger, event: LedgerEvent): number {
   if (event.type === "tick") {
-    for (const row of ledger.proxies.values()) forgetOldThings(row, event.at);
+    const passed = event.at - (ledger.tickedAt ?? event.at);
+    ledger.tickedAt = event.at;
+    for (const row of ledger.proxies.values()) {
+      // This process slept, or its clock was set: who came and went meanwhile, it could not see.
+      if (passed < 0 || passed > LEAP_MS) row.presentSince = event.at;
+      forgetOldThings(row, event.at);
+    }
     return ledger.seq;
   }
   if (event.type === "connected") connect(ledger, event);

@@ -23,13 +23,15 @@ const OSM_LINKS = { "sds_cert.pem": "tls.crt", "sds_key.pem": "tls.key", "cacert
 const DATA = "..data";
 const NEXT = "..data_tmp";
 const VERSION_PREFIX = "..v-";
+/** No write takes longer. */
+const WRITTEN_MS = 60_000;
 const PLAIN_NAME = /^[A-Za-z0-9_-][A-Za-z0-9._-]*$/;
 
 /**
  * Writes the set as a new folder and swaps it in by one rename of the `..data` link, as Kubernetes does for volumes: a
  * reader sees the old set or the new one, and Envoy's watched_directory sees exactly one move. Two renames would let it
  * load the new certificate with the old key (V: KEY_VALUES_MISMATCH). Synced to disk before the swap, mode 0700/0600;
- * the old folder is removed. One writer per directory. Throws MR2002 when the directory can't be written.
+ * the old folder is removed. Two writers at the same time: one may fail. Throws MR2002 when the directory can't be written.
  */
 export async function writeCredentials(dir: string, credentials: Credentials): Promise<void> {
   const files: Record<string, string> = {
@@ -50,13 +52,14 @@ export async function writeCredentials(dir: string, credentials: Credentials): P
   try {
     await mkdir(dir, { recursive: true, mode: 0o700 });
     const folder = `${VERSION_PREFIX}${timestamp(new Date())}-${randomBytes(3).toString("hex")}`;
+    const before = await readlink(join(dir, DATA)).catch(() => undefined);
     await writeFolder(join(dir, folder), files);
     await rm(join(dir, NEXT), { force: true });
     await symlink(folder, join(dir, NEXT));
     await rename(join(dir, NEXT), join(dir, DATA));
     await setLinks(dir, files);
     await syncDir(dir);
-    await removeOtherFolders(dir, folder);
+    await removeOldFolders(dir, folder, before);
   } catch (error) {
     throw new MeshrootError(
       "MR2002",
@@ -99,11 +102,12 @@ async function setLinks(dir: string, files: Readonly<Record<string, string>>): P
   }
 }
 
-/** The set before this one, and what a write left that did not get as far as its rename. */
-async function removeOtherFolders(dir: string, current: string): Promise<void> {
+/** The set before this one, and what a write left that did not get as far as its rename; one that is under way stays. */
+async function removeOldFolders(dir: string, current: string, before: string | undefined): Promise<void> {
+  const young = `${VERSION_PREFIX}${timestamp(new Date(Date.now() - WRITTEN_MS))}`;
   for (const name of await readdir(dir)) {
-    if (name.startsWith(VERSION_PREFIX) && name !== current)
-      await rm(join(dir, name), { recursive: true, force: true });
+    if (!name.startsWith(VERSION_PREFIX) || name === current) continue;
+    if (name === before || name < young) await rm(join(dir, name), { recursive: true, force: true });
   }
 }
 

@@ -34,7 +34,9 @@ export function identifyClient(certificate: X509Certificate, trust: TrustInForce
       `the xDS certificate of ${who} is valid from ${certificate.validFrom} only`,
       "Check the clocks of both machines.",
     );
-  const root = trust.xds.find((id) => now < rootOf(trust, id).notAfter && isUnder(certificate, rootOf(trust, id)));
+  const roots = trust.xds.filter((id) => now < rootOf(trust, id).notAfter && isUnder(certificate, rootOf(trust, id)));
+  // One CA may stand behind two MRCs of different trust domains.
+  const root = roots.find((id) => rootOf(trust, id).form.trustDomain === proxy.trustDomain) ?? roots[0];
   if (root === undefined) {
     const former = trust.retired?.findLast((one) => isUnder(certificate, one));
     throw refused(

@@ -1,7 +1,7 @@
 /** C5: what an operator writes into the folder under a running agent is never mixed with what the agent was sent before. */
 
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import type { EnvoyState } from "../../src/agent/loading.ts";
@@ -39,7 +39,7 @@ async function start(t: TestContext, envoyState: () => EnvoyState = () => "unkno
     await writeCredentials(join(dir, "certs"), { ...answer, ...made });
     return made;
   };
-  return { a, b, c, xds, admin, first, file, bootstrap, xdsLeaf };
+  return { a, b, c, xds, admin, first, file, bootstrap, xdsLeaf, dir: () => dir };
 }
 
 test("a secret that comes after it is not merged into it: the agent begins anew, with what lies there", async (t) => {
@@ -94,4 +94,50 @@ test("C3: what was ACKed while no Envoy ran is what is put back after a refusal"
   const ca = await file("ca.crt");
   assert.deepEqual([ca.includes(b.certPem), ca.includes(c.certPem)], [true, false]);
   assert.ok((await file("tls.crt")).includes(leaf.certPem));
+});
+
+test("a set that is replaced while the agent waits for Envoy to load it is given up at once, answered or refused by nobody", async (t) => {
+  for (const refusals of [0, 1]) {
+    const { a, b, xds, admin, file, bootstrap } = await start(t);
+    const stream = await xds.stream(0);
+    await fetch(`http://${admin.address}/certs`);
+    admin.follows = false;
+    const bundle = stream.sendBundle("2-b", b.certPem + a.certPem);
+    await until("in place", async () => (await file("ca.crt")).includes(b.certPem));
+    const { certPem } = await bootstrap();
+    admin.refusals += refusals;
+    const next = await xds.stream(1);
+    assert.equal(stream.isAnswered(bundle), false);
+    assert.equal(await file("tls.crt"), certPem);
+    admin.follows = true;
+    assert.equal(await next.answer(next.sendBundle("2-b", b.certPem + a.certPem)), undefined);
+  }
+});
+
+test("C3: a set that is not in the folder any more is not ACKed because its Envoy was stopped", async (t) => {
+  let state: EnvoyState = "unknown";
+  const { a, b, xds, admin, file, bootstrap } = await start(t, () => state);
+  const stream = await xds.stream(0);
+  await fetch(`http://${admin.address}/certs`);
+  admin.follows = false;
+  const bundle = stream.sendBundle("2-b", b.certPem + a.certPem);
+  await until("in place", async () => (await file("ca.crt")).includes(b.certPem));
+  await bootstrap();
+  state = "stopped";
+  await xds.stream(1);
+  assert.equal(stream.isAnswered(bundle), false);
+});
+
+test("what could not be written is not merged with what comes next: a new connection brings it again", async (t) => {
+  const { a, b, xds, file, dir } = await start(t);
+  const stream = await xds.stream(0);
+  const obstacle = join(dir(), "certs", "..data_tmp");
+  await mkdir(obstacle);
+  await writeFile(join(obstacle, "x"), "");
+  const bundle = stream.sendBundle("2-b", b.certPem + a.certPem);
+  const next = await xds.stream(1);
+  assert.equal(stream.isAnswered(bundle), false);
+  await rm(obstacle, { recursive: true });
+  assert.equal(await next.answer(next.sendBundle("2-b", b.certPem + a.certPem)), undefined);
+  assert.ok((await file("ca.crt")).includes(b.certPem));
 });
