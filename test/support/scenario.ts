@@ -98,6 +98,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   start: (world) => world.startServer(),
   "hold-disk": (world) => world.state.hold(),
   disk: (world) => world.state.release(),
+  "fail-disk": (world) => world.state.fail("late"),
 };
 
 async function obey(world: World, [word = "", ...args]: readonly string[]): Promise<void> {

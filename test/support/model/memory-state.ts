@@ -2,6 +2,7 @@
 
 import type { TrustDocument } from "../../../src/controller/durable-state.ts";
 import type { StateStore } from "../../../src/controller/ports.ts";
+import { MeshrootError } from "../../../src/core/errors.ts";
 
 type Write = { readonly apply: () => void; readonly done: () => void };
 
@@ -13,10 +14,17 @@ export class MemoryState {
   #pending: Write[] = [];
   #incarnation = 0;
   #held = false;
+  /** How the next save of the trust fails: after it has reached the disk, or before; undefined: it does not. */
+  #failing: "late" | "early" | undefined;
 
   /** Writes take until `finishOne` or `release`. */
   hold(): void {
     this.#held = true;
+  }
+
+  /** The next save of the trust of this process fails. */
+  fail(how: "late" | "early"): void {
+    this.#failing = how;
   }
 
   get pending(): number {
@@ -46,6 +54,7 @@ export class MemoryState {
   /** The store as one process sees it. After that process's crash its writes go nowhere and never end. */
   open(): StateStore {
     const mine = this.#incarnation;
+    this.#failing = undefined;
     const write = (apply: () => void): Promise<void> =>
       new Promise((done) => {
         if (mine !== this.#incarnation) return;
@@ -60,10 +69,14 @@ export class MemoryState {
       saveTrust: (value) => {
         const text = JSON.stringify(value);
         const { generation } = (value as TrustDocument).trust;
-        return write(() => {
+        const how = this.#failing;
+        this.#failing = undefined;
+        const saved = write(() => {
+          if (how === "early") return;
           this.#trust = text;
           this.generation = generation;
         });
+        return how === undefined ? saved : saved.then(() => Promise.reject(new MeshrootError("MR2002", "EIO", "")));
       },
       loadRows: async () => new Map([...this.#rows].map(([key, text]) => [key, JSON.parse(text)])),
       writeRows: (rows) => {

@@ -32,6 +32,24 @@ export const SABOTAGES_ELSEWHERE: readonly (Sabotage & { readonly caughtBy: stri
     caughtBy: "test/scenarios/scenarios.test.ts",
   },
   {
+    name: "a save that failed is taken for one that did not happen",
+    rule: "E10",
+    file: "src/controller/rotation-controller.ts",
+    from: "    await saveTrust(state, plan.trust, this.#roots.specs);\n    this.#trust",
+    to:
+      "    await saveTrust(state, plan.trust, this.#roots.specs).catch((error) => {\n" +
+      "      this.#decided = undefined;\n      throw error;\n    });\n    this.#trust",
+    caughtBy: "test/scenarios/scenarios.test.ts",
+  },
+  {
+    name: "a process that slept takes the silence for an answer",
+    rule: "E13",
+    file: "src/core/ledger.ts",
+    from: "passed > LEAP_MS",
+    to: "passed < LEAP_MS - 1e9",
+    caughtBy: "test/core/evidence-agents.test.ts",
+  },
+  {
     name: "a leaf is given without a thought for connections that are being made",
     rule: "E11",
     file: "src/core/ledger-queries.ts",

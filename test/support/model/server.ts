@@ -205,10 +205,10 @@ export class Server {
   }
 }
 
-/** A signing root whose MRC was deleted against the rules has no key, and its leaves can't be had: said, and survived. */
+/** A disk that fails now and then, and a signing root without a key, whose MRC was deleted against the rules: said, and survived. */
 function isExpected(fields: object): boolean {
   const { err } = fields as { err?: unknown };
-  return err instanceof MeshrootError && err.code === "MR3004";
+  return err instanceof MeshrootError && ["MR2002", "MR3004"].includes(err.code);
 }
 
 type Parts = {
