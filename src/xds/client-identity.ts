@@ -5,7 +5,7 @@ import { MeshrootError } from "../core/errors.ts";
 import { fingerprintOf } from "../core/fingerprint.ts";
 import { type ProxyIdentity, parseProxyUri } from "../core/identity.ts";
 import type { XdsCredential } from "../core/ledger-state.ts";
-import { rootOf, type TrustedRoot, type TrustInForce } from "../core/trust.ts";
+import { type RootId, rootOf, type TrustedRoot, type TrustInForce } from "../core/trust.ts";
 
 export type ClientIdentity = { readonly proxy: ProxyIdentity; readonly credential: XdsCredential };
 
@@ -34,9 +34,10 @@ export function identifyClient(certificate: X509Certificate, trust: TrustInForce
       `the xDS certificate of ${who} is valid from ${certificate.validFrom} only`,
       "Check the clocks of both machines.",
     );
-  const roots = trust.xds.filter((id) => now < rootOf(trust, id).notAfter && isUnder(certificate, rootOf(trust, id)));
+  const isIssuer = (id: RootId) => now < rootOf(trust, id).notAfter && isUnder(certificate, rootOf(trust, id));
   // One CA may stand behind two MRCs of different trust domains.
-  const root = roots.find((id) => rootOf(trust, id).form.trustDomain === proxy.trustDomain) ?? roots[0];
+  const isNamesake = (id: RootId) => rootOf(trust, id).form.trustDomain === proxy.trustDomain;
+  const root = trust.xds.find((id) => isNamesake(id) && isIssuer(id)) ?? trust.xds.find(isIssuer);
   if (root === undefined) {
     const former = trust.retired?.findLast((one) => isUnder(certificate, one));
     throw refused(
