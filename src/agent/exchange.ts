@@ -53,10 +53,13 @@ export function startExchange(deps: ExchangeDeps, reported: ReadonlyMap<string, 
   const write: Write = (request) => {
     if (!isOver) stream.write(encodeDeltaRequest({ typeUrl: SECRET_TYPE_URL, ...request }));
   };
-  const replaced = () => {
+  const broken = (error?: unknown) => {
     isOver = true;
+    deps.onBroken(error);
+  };
+  const replaced = () => {
     deps.loading.forget();
-    deps.onBroken();
+    broken();
   };
   const answer = async (bytes: Buffer, signal: AbortSignal): Promise<void> => {
     if (isOver) return;
@@ -78,12 +81,7 @@ export function startExchange(deps: ExchangeDeps, reported: ReadonlyMap<string, 
     latest?.abort();
     const abort = new AbortController();
     latest = abort;
-    turn = turn
-      .then(() => answer(bytes, abort.signal))
-      .catch((error: unknown) => {
-        isOver = true;
-        deps.onBroken(error);
-      });
+    turn = turn.then(() => answer(bytes, abort.signal)).catch(broken);
   });
   write({
     node: { id: identity.uuid, cluster: identity.serviceAccount, userAgentName: AGENT_NAME },

@@ -10,8 +10,10 @@ import { type Held, inUniqueBytes, readHeld, sameBytes, writeHeld } from "./held
 /** `stopped`: whoever supervises this Envoy knows that none runs; the next one reads the files when it starts. */
 export type EnvoyState = "stopped" | "unknown";
 
-/** `unknown`: neither was seen. Then there is no answer, and the server sends again in bytes that Envoy can't skip (R22). */
-/** `replaced`: somebody else has written the folder, so that nothing can be said of this set any more. */
+/**
+ * `unknown`: neither was seen. Then there is no answer, and the server sends again in bytes that Envoy can't skip (R22).
+ * `replaced`: somebody else has written the folder, so that nothing can be said of this set any more.
+ */
 export type Outcome = "loaded" | "unknown" | "replaced" | { readonly refused: string; readonly putBack: Held };
 
 export type LoadingDeps = {

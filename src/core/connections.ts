@@ -30,7 +30,7 @@ export function outdated(
     const isReplaced = lastIssued !== undefined && lastIssued.at >= acked.at;
     if (connection.openedAt <= acked.at + (isReplaced ? 0 : HANDSHAKE_MS)) return "a newer credential is loaded";
   }
-  const inPlaceAt = lastIssued === undefined ? Number.POSITIVE_INFINITY : lastIssued.at + HANDED_OUT_MS;
-  const isOld = connection.fingerprint !== lastIssued?.fingerprint && connection.openedAt < inPlaceAt;
-  return isOld && now >= inPlaceAt ? "a newer credential was handed out" : undefined;
+  if (lastIssued === undefined || connection.fingerprint === lastIssued.fingerprint) return undefined;
+  const inPlaceAt = lastIssued.at + HANDED_OUT_MS;
+  return connection.openedAt < inPlaceAt && now >= inPlaceAt ? "a newer credential was handed out" : undefined;
 }

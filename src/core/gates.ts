@@ -201,15 +201,15 @@ function everyXdsClientTrusts(input: GateInput, root: RootId): Blocked | undefin
     input,
     "WaitingForCredentials",
     (row) =>
-      row.assumed !== undefined || trustsOnXds(row, root, input.now)
+      row.assumed !== undefined || trustsOnXds(row, root)
         ? undefined
-        : `not proven to trust ${name} on its xDS connection: ${whatIsMissing(row, root, input.now)}`,
+        : `not proven to trust ${name} on its xDS connection: ${whatIsMissing(row, root)}`,
     (list) => `no proof yet of trust in ${name} on the xDS connection of ${list}`,
   );
 }
 
-function whatIsMissing(row: ProxyRow, root: RootId, now: number): string {
-  if (isHandedOutWithout(row, root, now)) return "it was handed a credential that it has not used yet";
+function whatIsMissing(row: ProxyRow, root: RootId): string {
+  if (isHandedOutWithout(row, root)) return "it was handed a credential that it has not used yet";
   return hasAgent(row) ? "its agent has not ACKed a bundle that holds it" : "no agent keeps its credentials";
 }
 

@@ -4,6 +4,7 @@
  */
 
 import type { Content } from "./content.ts";
+import { withoutTwins } from "./ledger-lines.ts";
 import {
   type Consumer,
   HANDED_OUT,
@@ -16,7 +17,7 @@ import {
 } from "./ledger-state.ts";
 import { XDS_BUNDLE, XDS_LEAF } from "./secret-names.ts";
 
-export type Use = {
+type Use = {
   readonly consumer: Consumer;
   readonly credential: XdsCredential;
   readonly seq: number;
@@ -55,19 +56,22 @@ function supersede(row: ProxyRow, seq: number): void {
       slot.lines = slot.lines.filter(({ ended }) => ended === undefined || ended.seq >= seq);
 }
 
-function acknowledge(row: ProxyRow, { fingerprint, bundle }: HandedOut, { seq, at }: Use): void {
-  for (const [name, version] of [
-    [XDS_LEAF, fingerprint],
-    [XDS_BUNDLE, bundle.version],
-  ] as const) {
+function acknowledge(row: ProxyRow, one: HandedOut, { seq, at }: Use): void {
+  for (const [name, { version }] of halves(one)) {
     const slot = row.slots.get(slotKey("agent", name));
     if (slot !== undefined) slot.acked = { version, seq, at };
   }
 }
 
-function bring(row: ProxyRow, { fingerprint, root, notAfter, bundle }: Omit<HandedOut, "seq">, use: Use): void {
-  bringContent(row, XDS_LEAF, { kind: "xdsLeaf", version: fingerprint, root, notAfter }, use);
-  bringContent(row, XDS_BUNDLE, bundle, use);
+function halves({ fingerprint, root, notAfter, bundle }: HandedOut): [name: string, Content][] {
+  return [
+    [XDS_LEAF, { kind: "xdsLeaf", version: fingerprint, root, notAfter }],
+    [XDS_BUNDLE, bundle],
+  ];
+}
+
+function bring(row: ProxyRow, one: HandedOut, use: Use): void {
+  for (const [name, content] of halves(one)) bringContent(row, name, content, use);
 }
 
 function bringContent(row: ProxyRow, name: string, content: Content, { consumer, seq, at }: Use): void {
@@ -79,13 +83,10 @@ function bringContent(row: ProxyRow, name: string, content: Content, { consumer,
   row.slots.set(key, slot);
   const entries = [{ seq, content }];
   const line: Line = { stream: HANDED_OUT, entries, overlapped: false, ended: { at, seq }, superseded: false };
-  const isSame = (other: Line) =>
-    other.stream === HANDED_OUT && other.entries.every((entry) => entry.content.version === content.version);
-  slot.lines = [...slot.lines.filter((other) => !isSame(other)), line];
+  slot.lines = withoutTwins([...slot.lines, line]);
 }
 
 /** What has expired lets nobody in. */
 export function forgetExpired(row: ProxyRow, now: number): void {
-  if (row.issued.some(({ notAfter }) => now >= notAfter))
-    row.issued = row.issued.filter(({ notAfter }) => now < notAfter);
+  if (row.issued.length > 0) row.issued = row.issued.filter(({ notAfter }) => now < notAfter);
 }

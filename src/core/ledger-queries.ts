@@ -82,15 +82,16 @@ export function unheard(ledger: Ledger): ProxyRow[] {
  * handshake under `root` proves it, because a credential is handed out in one set with a bundle that holds its root (C2); what
  * an agent was sent comes in halves. What was handed out and not used yet may replace it all by a bundle without `root`.
  */
-export function trustsOnXds(row: ProxyRow, root: RootId, now: number): boolean {
-  if (isHandedOutWithout(row, root, now)) return false;
+export function trustsOnXds(row: ProxyRow, root: RootId): boolean {
+  if (isHandedOutWithout(row, root)) return false;
   const slots = [...row.slots.values()].filter(({ kind }) => kind === "xdsBundle");
   const isProven = slots.length === 0 ? row.auth.envoy === root : slots.every(({ acked }) => acked !== undefined);
   return isProven && slots.every((slot) => mayRun(slot).every((content) => holds(content, root)));
 }
 
-export function isHandedOutWithout(row: ProxyRow, root: RootId, now: number): boolean {
-  return row.issued.some(({ bundle, notAfter }) => now < notAfter && !holds(bundle, root));
+/** Something was handed out, and not used yet, whose bundle lacks `root`. */
+export function isHandedOutWithout(row: ProxyRow, root: RootId): boolean {
+  return row.issued.some(({ bundle }) => !holds(bundle, root));
 }
 
 /** An agent has been seen beside its Envoy. */
@@ -106,8 +107,7 @@ export function authenticatesWith(row: ProxyRow, root: RootId, now: number): str
   if (row.auth.envoy === root) return ENVOY_USED_IT;
   // With `assume` an operator answers for an agent that is gone for good.
   if (row.auth.agent === root && row.assumed === undefined) return "its agent last authenticated with it";
-  if (row.issued.some((one) => one.root === root && now < one.notAfter))
-    return "it was handed one that it has not used yet";
+  if (row.issued.some((one) => one.root === root)) return "it was handed one that it has not used yet";
   const sent = [...row.slots.values()].filter((slot) => slot.kind === "xdsLeaf").flatMap((slot) => mayRun(slot));
   const some = sent.some((content) => isLeaf(content) && content.root === root && content.notAfter > now);
   return some ? "its folder may hold one that its agent was sent, or that was handed out" : undefined;

@@ -78,9 +78,7 @@ export type XdsCredential = {
 };
 
 /** What was handed out for a proxy: a credential, and the bundle that gets into its folder with it (C2, C5). */
-export type HandedOut = XdsCredential & {
-  readonly bundle: BundleContent;
-};
+export type HandedOut = XdsCredential & { readonly bundle: BundleContent };
 
 /** In the place of a stream: what was handed out, and has been seen in use. */
 export const HANDED_OUT = "handed-out";
@@ -109,7 +107,7 @@ export type ProxyRow = {
   sentSinceSynced: Set<string>;
   /** Under which root its Envoy and its agent last authenticated (C5). */
   auth: { envoy?: RootId; agent?: RootId };
-  /** What was handed out for it and may still come to its folder, in that order; each with `seq`, as of a send. */
+  /** What was handed out for it, may still come to its folder and has not expired, in that order; `seq` as of a send. */
   issued: readonly (HandedOut & { readonly seq: number })[];
   /** The last that was handed out, and when, as far as this process knows. */
   lastIssued: { readonly fingerprint: string; readonly at: number } | undefined;

@@ -9,12 +9,12 @@
 import { type Content, isLeaf } from "./content.ts";
 import { forgetExpired, noteUse } from "./handed-out.ts";
 import type { ProxyIdentity } from "./identity.ts";
-import { mayRun, OVERLAP_MS, sidesHere, UNPROVEN_AFTER_MS } from "./ledger-queries.ts";
+import { dropSettledLines, withoutTwins } from "./ledger-lines.ts";
+import { mayRun, sidesHere, UNPROVEN_AFTER_MS } from "./ledger-queries.ts";
 import {
   type Consumer,
   type HandedOut,
   type Ledger,
-  type Line,
   newRow,
   newSlot,
   type ProxyId,
@@ -32,7 +32,7 @@ const RETRY_MIN_MS = 30_000;
 const RETRY_MAX_MS = 30 * 60_000;
 /** Longer than Envoy's default drain time (E13). */
 const UNASKED_MS = 15 * 60_000;
-/** More than passes between two looks at the time, and no longer than a client's back-off. */
+/** Time is looked at every second: after a pause like this one there was nobody to see who came and went. */
 const LEAP_MS = 60_000;
 
 export type LedgerEvent =
@@ -161,9 +161,8 @@ function send(row: ProxyRow, seq: number, event: LedgerEvent & { type: "sent" })
   const stream = row.streams.get(event.stream);
   if (stream === undefined) throw new Error("invariant: a send on a stream that the ledger does not know");
   const key = slotKey(stream.consumer, event.name);
-  const { content } = event;
+  const { name, matchers, content } = event;
   const { consumer } = stream;
-  const { name, matchers } = event;
   const slot = row.slots.get(key) ?? newSlot({ consumer, name, kind: content.kind, matchers }, event.at);
   row.slots.set(key, slot);
   const isNews = !mentions(slot, content.version);
@@ -240,12 +239,6 @@ function rootsGone(before: readonly Content[], after: readonly Content[]): RootI
   return before.filter(isLeaf).flatMap(({ root }) => (left.has(root) ? [] : [root]));
 }
 
-function dropSettledLines(slot: Slot, now: number): void {
-  slot.lines = slot.lines.filter(
-    (line) => line.ended === undefined || !line.superseded || (line.overlapped && now < line.ended.at + OVERLAP_MS),
-  );
-}
-
 /** NACK(C): C stays, because Envoy stores it and uses it as soon as its companion is replaced (finding 7). */
 function refuse(row: ProxyRow, event: LedgerEvent & { type: "nacked" }): void {
   row.lastContactAt = event.at;
@@ -284,18 +277,6 @@ function end(ledger: Ledger, row: ProxyRow, event: LedgerEvent & { type: "ended"
     }
     slot.lines = withoutTwins(slot.lines.filter((line) => line.ended === undefined || line.entries.length > 0));
   }
-}
-
-/** Of streams that ended with the same contents the last to end stands for all: what settles it, settles them. */
-function withoutTwins(lines: readonly Line[]): Line[] {
-  const kept = new Map<unknown, Line>();
-  for (const line of lines) {
-    const versions = line.entries.map(({ content }) => content.version);
-    const key = line.ended === undefined || line.overlapped ? line : `${line.superseded} ${versions}`;
-    const twin = kept.get(key)?.ended;
-    if (twin === undefined || line.ended === undefined || twin.seq <= line.ended.seq) kept.set(key, line);
-  }
-  return [...kept.values()];
 }
 
 /** Its Envoy, or its agent, is here and does not ask for it. */

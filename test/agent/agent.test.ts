@@ -3,52 +3,20 @@
 import assert from "node:assert/strict";
 import { readFile, readlink } from "node:fs/promises";
 import { join } from "node:path";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import { startAgent } from "../../src/agent/agent.ts";
 import { MeshrootError } from "../../src/core/errors.ts";
-import { proxyUri } from "../../src/core/identity.ts";
 import { XDS_BUNDLE, XDS_LEAF } from "../../src/core/secret-names.ts";
 import { writeCredentials } from "../../src/envoy/credentials-dir.ts";
 import { createLog } from "../../src/ops/log.ts";
 import { agentFolder, runAgent } from "../support/agent.ts";
-import { type FakeAdmin, startFakeAdmin } from "../support/fake-admin.ts";
-import { SERVER_NAME, startScriptedXds } from "../support/scripted-xds.ts";
+import { IDENTITY, prepare, xdsLeaf } from "../support/played-envoy.ts";
+import { SERVER_NAME } from "../support/scripted-xds.ts";
 import { until } from "../support/server.ts";
-import { makeTestLeaf, makeTestRoot, type TestLeaf, type TestRoot } from "../support/test-certificates.ts";
-
-const IDENTITY = {
-  serviceAccount: "cart",
-  namespace: "shop",
-  kind: "sidecar",
-  trustDomain: "cluster.local",
-  uuid: "5f0c2a3e-0b1d-4c6f-9a7e-0123456789ab",
-} as const;
+import { makeTestLeaf, makeTestRoot, type TestLeaf } from "../support/test-certificates.ts";
 
 /** Long enough that a test which waits for it fails: what comes sooner was not waiting. */
 const HOUR = { minMs: 3_600_000, maxMs: 3_600_000 };
-
-const xdsLeaf = (root: TestRoot, more: { uuid?: string; serviceAccount?: string } = {}) =>
-  makeTestLeaf(root, { uris: [proxyUri({ ...IDENTITY, ...more })] });
-
-async function prepare(t: TestContext) {
-  const root = await makeTestRoot("first");
-  const first = await xdsLeaf(root);
-  const xds = await startScriptedXds(t, root);
-  let dir = "";
-  const admin: FakeAdmin = await startFakeAdmin(t, () => join(dir, "certs"));
-  const credentials = {
-    proxy: IDENTITY,
-    certPem: first.certPem,
-    keyPem: first.keyPem,
-    caPem: root.certPem,
-    notAfter: "",
-    xdsPort: xds.port,
-    serverName: SERVER_NAME,
-  };
-  dir = await agentFolder(t, { credentials, admin: admin.address });
-  const file = (name: string) => readFile(join(dir, "certs", name), "utf8");
-  return { root, first, xds, admin, dir, file };
-}
 
 test("asks for both names on one delta stream, as the agent of its proxy, and ACKs what is loaded", async (t) => {
   const { root, xds, dir, file } = await prepare(t);

@@ -1,49 +1,32 @@
 /** C5: what an operator writes into the folder under a running agent is never mixed with what the agent was sent before. */
 
 import assert from "node:assert/strict";
-import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import type { EnvoyState } from "../../src/agent/loading.ts";
-import { proxyUri } from "../../src/core/identity.ts";
 import { writeCredentials } from "../../src/envoy/credentials-dir.ts";
-import { agentFolder, runAgent } from "../support/agent.ts";
-import { startFakeAdmin } from "../support/fake-admin.ts";
-import { SERVER_NAME, startScriptedXds } from "../support/scripted-xds.ts";
+import { runAgent } from "../support/agent.ts";
+import { prepare, xdsLeaf } from "../support/played-envoy.ts";
 import { until } from "../support/server.ts";
-import { makeTestLeaf, makeTestRoot } from "../support/test-certificates.ts";
+import { makeTestRoot } from "../support/test-certificates.ts";
 
-const IDENTITY = {
-  serviceAccount: "cart",
-  namespace: "shop",
-  kind: "sidecar",
-  trustDomain: "cluster.local",
-  uuid: "5f0c2a3e-0b1d-4c6f-9a7e-0123456789ab",
-} as const;
-
-/** An agent with its folder and a scripted server; roots a (in force at first), b, c. */
+/** An agent in its folder; roots a (in force at first), b, c. */
 async function start(t: TestContext, envoyState: () => EnvoyState = () => "unknown") {
-  const [a, b, c] = [await makeTestRoot("a"), await makeTestRoot("b"), await makeTestRoot("c")];
-  const xdsLeaf = (root: typeof a) => makeTestLeaf(root, { uris: [proxyUri(IDENTITY)] });
-  const xds = await startScriptedXds(t, a);
-  const first = await xdsLeaf(a);
-  const answer = { proxy: IDENTITY, caPem: a.certPem, notAfter: "", xdsPort: xds.port, serverName: SERVER_NAME };
-  let dir = "";
-  const admin = await startFakeAdmin(t, () => join(dir, "certs"));
-  dir = await agentFolder(t, { credentials: { ...answer, ...first }, admin: admin.address });
+  const { root: a, xds, admin, dir, file, credentials } = await prepare(t);
+  const [b, c] = [await makeTestRoot("b"), await makeTestRoot("c")];
   await runAgent(t, { dir, adminAddress: admin.address, envoyState });
-  const file = (name: string) => readFile(join(dir, "certs", name), "utf8");
   /** `meshroot proxy bootstrap` into the same folder. */
   const bootstrap = async () => {
     const made = await xdsLeaf(a);
-    await writeCredentials(join(dir, "certs"), { ...answer, ...made });
+    await writeCredentials(join(dir, "certs"), { ...credentials, ...made });
     return made;
   };
-  return { a, b, c, xds, admin, first, file, bootstrap, xdsLeaf, dir: () => dir };
+  return { a, b, c, xds, admin, file, bootstrap, dir };
 }
 
 test("a secret that comes after it is not merged into it: the agent begins anew, with what lies there", async (t) => {
-  const { a, b, xds, file, bootstrap, xdsLeaf } = await start(t);
+  const { a, b, xds, file, bootstrap } = await start(t);
   const stream = await xds.stream(0);
   assert.equal(await stream.answer(stream.sendBundle("2-b", b.certPem + a.certPem)), undefined);
   const { certPem } = await bootstrap();
@@ -64,7 +47,7 @@ test("a secret that comes after it is not merged into it: the agent begins anew,
 });
 
 test("a bundle that was in place and not answered yet is not ACKed with what comes after it", async (t) => {
-  const { a, b, xds, admin, file, bootstrap, xdsLeaf } = await start(t);
+  const { a, b, xds, admin, file, bootstrap } = await start(t);
   const stream = await xds.stream(0);
   admin.follows = false;
   const bundle = stream.sendBundle("2-b", b.certPem + a.certPem);
@@ -78,7 +61,7 @@ test("a bundle that was in place and not answered yet is not ACKed with what com
 
 test("C3: what was ACKed while no Envoy ran is what is put back after a refusal", async (t) => {
   let state: EnvoyState = "unknown";
-  const { a, b, c, xds, admin, file, xdsLeaf } = await start(t, () => state);
+  const { a, b, c, xds, admin, file } = await start(t, () => state);
   const stream = await xds.stream(0);
   state = "stopped";
   const leaf = await xdsLeaf(b);
@@ -131,7 +114,7 @@ test("C3: a set that is not in the folder any more is not ACKed because its Envo
 test("what could not be written is not merged with what comes next: a new connection brings it again", async (t) => {
   const { a, b, xds, file, dir } = await start(t);
   const stream = await xds.stream(0);
-  const obstacle = join(dir(), "certs", "..data_tmp");
+  const obstacle = join(dir, "certs", "..data_tmp");
   await mkdir(obstacle);
   await writeFile(join(obstacle, "x"), "");
   const bundle = stream.sendBundle("2-b", b.certPem + a.certPem);

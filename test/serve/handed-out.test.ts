@@ -24,9 +24,9 @@ for (const door of ["running", "stopped"] as const) {
     if (door === "stopped") await server.running.stop();
     const { serviceAccount, namespace, kind, uuid } = old.proxy;
     const request = { serviceAccount, namespace, kind, uuid };
-    const bootstrap =
-      door === "stopped" ? offlineBootstrap(server.config, request) : requestBootstrap(server.config.dataDir, request);
-    const handedOut = await bootstrap;
+    const handedOut = await (door === "stopped"
+      ? offlineBootstrap(server.config, request)
+      : requestBootstrap(server.config.dataDir, request));
     assert.ok(handedOut !== undefined);
     if (door === "stopped") await server.start();
 

@@ -1,3 +1,5 @@
+/** What the certificate alone tells; test/xds/identity.test.ts has the rest, over the wire. */
+
 import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";
 import { test } from "node:test";

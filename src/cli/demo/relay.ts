@@ -13,8 +13,6 @@ export type Relay = {
   cut(): void;
   /** Connections open now. */
   connections(): number;
-  /** Connections until now. */
-  accepted(): number;
   stop(): Promise<void>;
 };
 
@@ -28,9 +26,7 @@ export async function startRelay(target: { readonly host?: string; readonly port
   const toServer: Direction = { held: false, sources: new Set() };
   const toClient: Direction = { held: false, sources: new Set() };
 
-  let accepted = 0;
   const server = createServer((client) => {
-    accepted += 1;
     const upstream = connect({ host: target.host ?? "127.0.0.1", port: target.port });
     forward(client, upstream, toServer);
     forward(upstream, client, toClient);
@@ -47,7 +43,6 @@ export async function startRelay(target: { readonly host?: string; readonly port
     holdToClient: (hold) => setHold(toClient, hold),
     cut,
     connections: () => toServer.sources.size,
-    accepted: () => accepted,
     stop: async () => {
       const closed = once(server, "close");
       server.close();

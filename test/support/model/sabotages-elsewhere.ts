@@ -69,7 +69,7 @@ export const SABOTAGES_ELSEWHERE: readonly (Sabotage & { readonly caughtBy: stri
     name: "a handed-out bootstrap is forgotten when our certificate moves",
     rule: "C5",
     file: "src/core/ledger-queries.ts",
-    from: "if (isHandedOutWithout(row, root, now)) return false;",
+    from: "if (isHandedOutWithout(row, root)) return false;",
     to: "",
     caughtBy: "test/core/evidence-agents.test.ts",
   },

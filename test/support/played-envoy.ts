@@ -1,0 +1,42 @@
+/** The folder of a proxy whose Envoy a test plays, and a server that does as it is told. */
+
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import { proxyUri } from "../../src/core/identity.ts";
+import { agentFolder } from "./agent.ts";
+import { startFakeAdmin } from "./fake-admin.ts";
+import { SERVER_NAME, startScriptedXds } from "./scripted-xds.ts";
+import { makeTestLeaf, makeTestRoot, type TestRoot } from "./test-certificates.ts";
+
+export const IDENTITY = {
+  serviceAccount: "cart",
+  namespace: "shop",
+  kind: "sidecar",
+  trustDomain: "cluster.local",
+  uuid: "5f0c2a3e-0b1d-4c6f-9a7e-0123456789ab",
+} as const;
+
+export const xdsLeaf = (root: TestRoot, more: { uuid?: string; serviceAccount?: string } = {}) =>
+  makeTestLeaf(root, { uris: [proxyUri({ ...IDENTITY, ...more })] });
+
+/** `credentials`: as the bootstrap wrote them, under `root`. */
+export async function prepare(t: TestContext) {
+  const root = await makeTestRoot("first");
+  const first = await xdsLeaf(root);
+  const xds = await startScriptedXds(t, root);
+  let dir = "";
+  const admin = await startFakeAdmin(t, () => join(dir, "certs"));
+  const credentials = {
+    proxy: IDENTITY,
+    certPem: first.certPem,
+    keyPem: first.keyPem,
+    caPem: root.certPem,
+    notAfter: "",
+    xdsPort: xds.port,
+    serverName: SERVER_NAME,
+  };
+  dir = await agentFolder(t, { credentials, admin: admin.address });
+  const file = (name: string) => readFile(join(dir, "certs", name), "utf8");
+  return { root, first, xds, admin, dir, file, credentials };
+}
