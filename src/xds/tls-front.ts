@@ -60,7 +60,7 @@ export class TlsFront<Identity> {
     });
     this.#server.on("secureConnection", (socket) => {
       socket.on("error", () => socket.destroy());
-      // Not getPeerX509Certificate: Node 24.20 then keeps 6 KB outside the heap for each connection (test/xds/soak.test.ts).
+      // Not getPeerX509Certificate: Node 24.20 then keeps 6 KB outside the heap for each connection (test/load/soak.test.ts).
       const der = socket.getPeerCertificate().raw as Buffer | undefined;
       const verdict = der === undefined ? NO_CERTIFICATE : judge(socket, der, deps.identify);
       if ("identity" in verdict) {

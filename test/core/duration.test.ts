@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
 import { formatDuration, parseDuration } from "../../src/core/duration.ts";
+import fc from "../support/property.ts";
 
 test("reads what Go writes", () => {
   const rows: [string, number][] = [

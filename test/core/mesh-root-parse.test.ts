@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
 import { type MeshRoot, ROLES } from "../../src/core/mesh-root.ts";
 import { meshRootManifest } from "../../src/core/mesh-root-manifest.ts";
 import { parseMeshRoot } from "../../src/core/mesh-root-parse.ts";
+import fc from "../support/property.ts";
 
 const OPTIONS = { createdAt: 7000, defaultNamespace: "osm-system" };
 const PROVIDERS = {

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
 import { type MeshRoot, ROLES, type Role } from "../../src/core/mesh-root.ts";
 import { checkCreate, checkDelete, checkSet, checkUpdate } from "../../src/core/mesh-root-rules.ts";
+import fc from "../support/property.ts";
 import { root } from "../support/roots.ts";
 
 const CONTROL = "osm-system";

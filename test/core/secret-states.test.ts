@@ -2,11 +2,11 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import * as fc from "fast-check";
 import { syncState } from "../../src/core/ledger-queries.ts";
 import { fromDurable, toDurable } from "../../src/core/ledger-rows.ts";
 import { secretStates } from "../../src/core/secret-states.ts";
 import { BUNDLE, bundle, Desk, LEAF, leaf } from "../support/desk.ts";
+import fc from "../support/property.ts";
 
 const ABSENT = "no-such-name";
 

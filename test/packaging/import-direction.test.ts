@@ -98,6 +98,7 @@ const CASES: readonly Case[] = [
     allowed: ["./core/errors.ts", "./pki/keys.ts", "zod"],
     refused: ["./main.ts", "./cli/context.ts"],
   },
+  { file: "test/core/probe.test.ts", allowed: ["../support/property.ts"], refused: ["fast-check"] },
 ];
 
 type Report = {

@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { generateKeyPairSync, X509Certificate } from "node:crypto";
 import { test } from "node:test";
 import * as x509 from "@peculiar/x509";
-import fc from "fast-check";
 import { createAuthority } from "../../src/pki/authority.ts";
 import {
   type CertificateFields,
@@ -18,6 +17,7 @@ import { generateKeyPair, type KeyAlgorithm, privateKeyPem } from "../../src/pki
 import { certificatePem } from "../../src/pki/pem.ts";
 import { openssl, opensslVerify } from "../support/openssl.ts";
 import { NOW, settableClock, testCa, testLeaf } from "../support/pki.ts";
+import fc from "../support/property.ts";
 
 const ROOTS: readonly KeyAlgorithm[] = ["ec-p256", "ec-p384", "rsa-2048", "rsa-3072"];
 const LEAVES: readonly KeyAlgorithm[] = ["ec-p256", "ec-p384", "rsa-2048"];

@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { test } from "node:test";
 import { createSecureContext } from "node:tls";
-import fc from "fast-check";
 import { MeshrootError } from "../../src/core/errors.ts";
 import { normaliseSerial } from "../../src/core/serial.ts";
 import { inspect } from "../../src/pki/inspect.ts";
@@ -10,6 +9,7 @@ import { privateKeyPem } from "../../src/pki/keys.ts";
 import { encodeBundle, parseBundle, parseOne } from "../../src/pki/pem.ts";
 import { openssl, opensslVerify } from "../support/openssl.ts";
 import { NOW, testCa, testLeaf } from "../support/pki.ts";
+import fc from "../support/property.ts";
 
 const first = await testCa();
 const second = await testCa();

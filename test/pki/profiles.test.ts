@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
 import { parseProxyUri, proxyCommonName } from "../../src/core/identity.ts";
 import { inspect } from "../../src/pki/inspect.ts";
 import { generateKeyPair } from "../../src/pki/keys.ts";
 import { BACKDATE_MS, fitCommonName, renewalTime, serviceLeaf, xdsClient, xdsServer } from "../../src/pki/profiles.ts";
 import { opensslVerify } from "../support/openssl.ts";
 import { BOOKBUYER, DAY_MS, HOUR_MS, NOW, testCa } from "../support/pki.ts";
+import fc from "../support/property.ts";
 
 const keyPair = await generateKeyPair("ec-p256");
 const PERIOD = { now: NOW, validityMs: DAY_MS };

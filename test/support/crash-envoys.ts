@@ -1,6 +1,6 @@
 /** Real Envoys under traffic whose server is killed: at chosen writes, and at random moments. */
 
-import { createHash, randomInt } from "node:crypto";
+import { createHash } from "node:crypto";
 import type { TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { serverStatus } from "../../src/cli/admin-client.ts";
@@ -11,6 +11,7 @@ import { type DiskChecks, diskChecks } from "./crash-checks.ts";
 import { type CrashingServer, startCrashingServer } from "./crashing-server.ts";
 import { type E2eMesh, startMesh } from "./e2e-mesh.ts";
 import { TEST_SETTINGS } from "./e2e-server.ts";
+import { SEED } from "./seed.ts";
 
 export type CrashEnvoys = {
   readonly it: E2eMesh;
@@ -30,7 +31,7 @@ export type CrashEnvoysOptions = {
   readonly only?: readonly string[];
 };
 
-/** A seed is printed, and taken from MESHROOT_CRASH_SEED where that is set. Everything ends with the test. */
+/** Random moments are those of `SEED`. Everything ends with the test. */
 export async function startCrashEnvoys(t: TestContext, options: CrashEnvoysOptions): Promise<CrashEnvoys> {
   const [xdsPort = 0, httpPort = 0, healthPort = 0] = await freePorts(3);
   let server: CrashingServer | undefined;
@@ -60,18 +61,12 @@ export async function startCrashEnvoys(t: TestContext, options: CrashEnvoysOptio
     },
   });
   const running = server as CrashingServer;
-  let random: (() => number) | undefined;
-  const seeded = () => {
-    const seed = Number(process.env.MESHROOT_CRASH_SEED ?? randomInt(2 ** 31));
-    t.diagnostic(`MESHROOT_CRASH_SEED=${seed}`);
-    return generator(seed);
-  };
+  const random = generator(SEED);
   return {
     it,
     server: running,
     disk: disk as DiskChecks,
     async killAtRandom(again) {
-      random ??= seeded();
       for (const within of again ? [1_000, 2_000] : [1_000]) {
         await sleep(random() * within);
         await running.kill();

@@ -16,7 +16,7 @@ import { root } from "./roots.ts";
 import { type ClientTls, type XdsTestClient, xdsClient } from "./xds-client.ts";
 
 export const FIRST = "osm-mesh-root-certificate";
-export const NAMESPACE = "osm-system";
+const NAMESPACE = "osm-system";
 
 export type LogLine = Readonly<Record<string, unknown>> & { readonly level: string; readonly message: string };
 

@@ -64,7 +64,7 @@ export type DeltaAsk = {
 
 export type XdsTestClient = ReturnType<typeof xdsClient>;
 
-export const TEST_NODE: ClientNode = { id: "test-node", cluster: "test" };
+const TEST_NODE: ClientNode = { id: "test-node", cluster: "test" };
 
 /** To 127.0.0.1:`port`. Every client has a connection of its own; `close` ends it with its streams. */
 export function xdsClient(port: number, tls?: ClientTls) {

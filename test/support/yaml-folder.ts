@@ -90,7 +90,7 @@ export async function startYamlFolder(
 }
 
 /** Lines of shell in the example's README. */
-export async function readmeCommands(which: RegExp): Promise<string[]> {
+async function readmeCommands(which: RegExp): Promise<string[]> {
   const readme = await readFile(join(EXAMPLE, "README.md"), "utf8");
   return readme.split("\n").filter((line) => which.test(line));
 }

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
 import { MeshrootError } from "../../src/core/errors.ts";
 import { decodeSotwResponse } from "../../src/xds/client-wire.ts";
 import {
@@ -12,6 +11,7 @@ import {
   validationContextWriter,
 } from "../../src/xds/secret-codec.ts";
 import { decodeAny, encodeAny, encodeSotwResponse } from "../../src/xds/wire.ts";
+import fc from "../support/property.ts";
 import { loadEnvoyProtos, written } from "../support/protos.ts";
 
 const Secret = loadEnvoyProtos().lookupType("envoy.extensions.transport_sockets.tls.v3.Secret");

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
 import { MeshrootError } from "../../src/core/errors.ts";
 import * as client from "../../src/xds/client-wire.ts";
 import { decodeSecret } from "../../src/xds/secret-codec.ts";
 import * as wire from "../../src/xds/wire.ts";
+import fc from "../support/property.ts";
 import { loadEnvoyProtos, written } from "../support/protos.ts";
 import { rawField as field } from "../support/raw-proto.ts";
 

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
 import * as client from "../../src/xds/client-wire.ts";
 import * as wire from "../../src/xds/wire.ts";
+import fc from "../support/property.ts";
 import { loadEnvoyProtos, read, written } from "../support/protos.ts";
 
 const envoy = loadEnvoyProtos();

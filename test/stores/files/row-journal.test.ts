@@ -5,9 +5,9 @@ import { appendFile, copyFile, mkdir, readFile, rename, stat, writeFile } from "
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { type TestContext, test } from "node:test";
-import fc from "fast-check";
 import { rowJournal } from "../../../src/stores/files/row-journal.ts";
 import { temporaryDirectory } from "../../support/data-dir.ts";
+import fc from "../../support/property.ts";
 
 const MODULE = JSON.stringify(import.meta.resolve("../../../src/stores/files/row-journal.ts"));
 

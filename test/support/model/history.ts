@@ -1,8 +1,8 @@
 /** Random histories: made of steps, run from a seed, ended by a calm in which the mesh must come to what is desired. */
 
 import { createHash } from "node:crypto";
-import fc from "fast-check";
 import { syncState } from "../../../src/core/ledger-queries.ts";
+import fc from "../property.ts";
 import { Breach } from "./checks.ts";
 import type { MeshProxy } from "./proxy.ts";
 import { forget, forgetDeparted, recover, STEPS, type Step, type StepName, WEIGHTS } from "./steps.ts";

@@ -1,69 +1,97 @@
-/** Runs the histories against a copy of the source with one defect in it. */
+/** Runs the histories, or one test file, against the source with one defect in it. */
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { cp, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readFile, writeFile } from "node:fs/promises";
 import { text } from "node:stream/consumers";
-import type { Outcome } from "./run-histories.ts";
+import { SEED } from "../seed.ts";
+import { runHistories } from "./histories-process.ts";
+import type { History } from "./history.ts";
 import type { Sabotage } from "./sabotages.ts";
 
-const ROOT = new URL("../../../", import.meta.url).pathname;
+const ROOT = new URL("../../../", import.meta.url);
+const HOOK = new URL("./sabotage-hook.ts", import.meta.url).href;
+const KNOWN = new URL("./known.json", import.meta.url);
+
+/** How many histories are looked at for one that notices, when the known one does so no more. */
+const SEARCHED = 10_000;
+
+/** What notices each sabotage, by its name: a history, or the title of a test in the file that the sabotage names. */
+export type Known = Record<string, History | string>;
 
 /** Breach: what noticed it, in one line; undefined: nothing did. */
-export type Caught = { readonly breach: string | undefined; readonly after: string };
+export type Caught = {
+  readonly breach: string | undefined;
+  readonly after: string;
+  /** What noticed it, if that was not known. */
+  readonly found?: History | string | undefined;
+};
 
-/** At most `count` histories from `seed` up to the first breach, or the test file that is named. */
-export async function runSabotaged(sabotage: Sabotage, count: number, seed: number): Promise<Caught> {
-  const directory = await mkdtemp(join(tmpdir(), "meshroot-sabotage-"));
-  try {
-    for (const part of ["src", "test", "package.json", "proto", "bin"])
-      await cp(join(ROOT, part), join(directory, part), { recursive: true });
-    await symlink(join(ROOT, "node_modules"), join(directory, "node_modules"));
-    for (const { file, from, to } of [sabotage, ...(sabotage.also ?? [])]) {
-      const path = join(directory, file);
-      const source = await readFile(path, "utf8");
-      if (source.split(from).length !== 2)
-        throw new Error(`${sabotage.name}: its text is not once in ${file}; the code has moved, follow it`);
-      await writeFile(
-        path,
-        source.replace(from, () => to),
-      );
-    }
-    return sabotage.caughtBy === undefined
-      ? await byHistories(directory, count, seed)
-      : await byTest(directory, sabotage.caughtBy);
-  } finally {
-    await rm(directory, { recursive: true });
-  }
+export async function readKnown(): Promise<Known> {
+  return JSON.parse(await readFile(KNOWN, "utf8")) as Known;
 }
 
-async function byHistories(directory: string, count: number, seed: number): Promise<Caught> {
-  const script = join(directory, "test/support/model/run-histories.ts");
-  const child = spawn(process.execPath, [script, String(count), String(seed), "no-shrink"], {
+export async function writeKnown(known: Known): Promise<void> {
+  const lines = Object.entries(known).map(([name, what]) => `  ${JSON.stringify(name)}: ${JSON.stringify(what)}`);
+  await writeFile(KNOWN, `{\n${lines.join(",\n")}\n}\n`);
+}
+
+/** What is known to notice it; and where that doesn't any more, a search. */
+export async function runSabotaged(sabotage: Sabotage, known: History | string | undefined): Promise<Caught> {
+  const defects = [sabotage, ...(sabotage.also ?? [])].map(({ file, from, to }) => ({ file, from, to }));
+  for (const { file, from } of defects) {
+    const source = await readFile(new URL(file, ROOT), "utf8");
+    if (source.split(from).length !== 2)
+      throw new Error(`${sabotage.name}: its text is not once in ${file}; the code has moved, follow it`);
+  }
+  const { NODE_TEST_CONTEXT: _, ...inherited } = process.env;
+  const env = {
+    ...inherited,
+    MESHROOT_SABOTAGE: JSON.stringify(defects),
+    NODE_OPTIONS: `${inherited.NODE_OPTIONS ?? ""} --import ${HOOK}`,
+    // What is compiled here is nobody else's.
+    NODE_DISABLE_COMPILE_CACHE: "1",
+  };
+  const { caughtBy } = sabotage;
+  if (caughtBy === undefined) return byHistories(env, typeof known === "string" ? undefined : known);
+  return byTest(env, caughtBy, typeof known === "string" ? known : undefined);
+}
+
+async function byHistories(env: NodeJS.ProcessEnv, known: History | undefined): Promise<Caught> {
+  if (known !== undefined) {
+    const { breach } = await runHistories({ known: [known] }, env);
+    if (breach !== undefined) return { breach: firstLine(breach), after: "the known history" };
+  }
+  const { breach, histories, history } = await runHistories({ count: SEARCHED, seed: SEED }, env);
+  const caught = breach === undefined ? undefined : firstLine(breach);
+  return { breach: caught, after: `${histories} histories`, found: history };
+}
+
+/** It must fail for what the checks say, not crash. */
+function firstLine(breach: string): string {
+  return /Breach: ([^\n]*)/.exec(breach)?.[1] ?? `NO BREACH: ${breach}`;
+}
+
+async function byTest(env: NodeJS.ProcessEnv, file: string, title: string | undefined): Promise<Caught> {
+  if (title !== undefined) {
+    const { failed } = await runTests(env, file, [
+      `--test-name-pattern=^${title.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}$`,
+    ]);
+    if (failed.includes(title)) return { breach: title, after: file };
+  }
+  const { failed, passed } = await runTests(env, file, []);
+  if (!passed) return { breach: `NO BREACH: ${file} does not run at all`, after: file };
+  return { breach: failed[0], after: file, found: failed[0] };
+}
+
+async function runTests(env: NodeJS.ProcessEnv, file: string, flags: readonly string[]) {
+  const always = ["--test", "--test-force-exit", "--test-timeout=30000", "--test-reporter=tap"];
+  const child = spawn(process.execPath, [...always, ...flags, file], {
+    cwd: ROOT,
+    env,
     stdio: ["ignore", "pipe", "inherit"],
   });
   const [output] = await Promise.all([text(child.stdout), once(child, "exit")]);
-  const { breach, histories } = JSON.parse(output) as Outcome;
-  // It must fail for what the checks say, not crash.
-  const why = breach === undefined ? undefined : (/Breach: ([^\n]*)/.exec(breach)?.[1] ?? `NO BREACH: ${breach}`);
-  return { breach: why, after: `${histories} histories` };
-}
-
-async function byTest(directory: string, file: string): Promise<Caught> {
-  const { NODE_TEST_CONTEXT: _, ...env } = process.env;
-  const child = spawn(
-    process.execPath,
-    ["--test", "--test-force-exit", "--test-timeout=30000", "--test-reporter=tap", file],
-    {
-      cwd: directory,
-      env,
-      stdio: ["ignore", "pipe", "inherit"],
-    },
-  );
-  const [output] = await Promise.all([text(child.stdout), once(child, "exit")]);
   const failed = [...output.matchAll(/^ *not ok \d+ - (.*)$/gm)].map((match) => match[1] ?? "");
-  if (!/^# pass [1-9]/m.test(output)) return { breach: `NO BREACH: ${file} does not run at all`, after: file };
-  return { breach: failed[0], after: file };
+  return { failed, passed: /^# pass [1-9]/m.test(output) };
 }

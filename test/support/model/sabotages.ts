@@ -3,16 +3,16 @@
  * text is no longer found fails loudly: then the code has moved, and this list has to follow.
  */
 
-export type Sabotage = {
+/** In `file`, `from`, which stands there once, becomes `to`. */
+export type Defect = { readonly file: string; readonly from: string; readonly to: string };
+
+export type Sabotage = Defect & {
   readonly name: string;
   readonly rule: string;
-  readonly file: string;
-  readonly from: string;
-  readonly to: string;
   /** A test file that has to notice, where the histories can't. */
   readonly caughtBy?: string;
   /** Further guards of the same rule, which have to go too. */
-  readonly also?: readonly { readonly file: string; readonly from: string; readonly to: string }[];
+  readonly also?: readonly Defect[];
 };
 
 const LEDGER = "src/core/ledger.ts";

@@ -39,7 +39,7 @@ function legalEdit(world: World, a: number): void {
 const PROBE = { kind: "tresor", secretRef: { name: "probe", namespace: NAMESPACE } } as const;
 
 /** Straight on to the next row of the step table, so that many histories get through a rotation. */
-export function forward(world: World): void {
+function forward(world: World): void {
   const used = world.roots.filter((root) => root.role !== "inactive");
   const [older, newer] = used;
   const become = (root: MeshRoot, role: MeshRoot["role"]) =>

@@ -2,10 +2,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { BootstrapAnswer } from "../../../src/serve/admin-api.ts";
-import { issuedLeaves } from "../../support/issued-leaves.ts";
-import { startServer, type TestServer, until } from "../../support/server.ts";
-import type { Response, XdsTestClient } from "../../support/xds-client.ts";
+import type { BootstrapAnswer } from "../../src/serve/admin-api.ts";
+import { issuedLeaves } from "../support/issued-leaves.ts";
+import { startServer, type TestServer, until } from "../support/server.ts";
+import type { Response, XdsTestClient } from "../support/xds-client.ts";
 
 const PROXIES = 500;
 const LEAF = "default";
