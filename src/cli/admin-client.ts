@@ -4,7 +4,8 @@ import { request } from "node:http";
 import type { OperatorAnswer, OperatorRequest } from "../controller/operator.ts";
 import type { MeshStatus } from "../controller/status.ts";
 import { ERROR_CODES, type ErrorCode, MeshrootError } from "../core/errors.ts";
-import { adminSocketPath, type BootstrapAnswer, type BootstrapRequest, type ErrorAnswer } from "../serve/admin-api.ts";
+import type { BootstrapAnswer, BootstrapRequest, ErrorAnswer } from "../serve/admin-api.ts";
+import { adminSocketPath } from "../serve/admin-sockets.ts";
 
 /** Undefined where no server runs on this data directory. */
 export function serverStatus(dataDir: string): Promise<MeshStatus | undefined> {

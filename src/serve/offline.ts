@@ -21,7 +21,7 @@ import { secretFiles } from "../stores/files/secret-files.ts";
 import { stateFiles } from "../stores/files/state-files.ts";
 import type { BootstrapAnswer, BootstrapRequest } from "./admin-api.ts";
 import { Issuing, XDS_SERVER_NAMES } from "./issuing.ts";
-import { systemClock } from "./serve.ts";
+import { systemClock } from "./system-clock.ts";
 
 const QUIET: Log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
 

@@ -25,7 +25,8 @@ import { stateFiles } from "../stores/files/state-files.ts";
 import { type ClientIdentity, identifyClient } from "../xds/client-identity.ts";
 import { SecretSource } from "../xds/secret-source.ts";
 import { XdsServer } from "../xds/server.ts";
-import { adminApp, adminSocketPath, grpcSocketPath } from "./admin-api.ts";
+import { adminApp } from "./admin-api.ts";
+import { adminSocketPath, grpcSocketPath } from "./admin-sockets.ts";
 import { auditStandingWords, liveOperator } from "./audited-operator.ts";
 import { collectMetrics } from "./collect-metrics.ts";
 import { complainer } from "./complainer.ts";
@@ -35,6 +36,7 @@ import { Issuing, spreadRenewal, XDS_SERVER_NAMES } from "./issuing.ts";
 import { firstCredentials, keepCredentials, ServerCredentials } from "./own-credentials.ts";
 import { refusedLine } from "./refused-client.ts";
 import { SideServices } from "./side-services.ts";
+import { systemClock } from "./system-clock.ts";
 
 export type RunningServer = {
   readonly xdsPort: number;
@@ -44,14 +46,6 @@ export type RunningServer = {
   status(): MeshStatus;
   /** Ends streams with OK, gives back the lock. */
   stop(): Promise<void>;
-};
-
-export const systemClock: Clock = {
-  now: () => Date.now(),
-  after: (ms, callback) => {
-    const timer = setTimeout(callback, ms);
-    return () => clearTimeout(timer);
-  },
 };
 
 /** Starts everything, or throws one MeshrootError and leaves nothing running. `beforeStep`: for crash tests. */

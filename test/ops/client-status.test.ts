@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { stat } from "node:fs/promises";
 import { type TestContext, test } from "node:test";
 import type { ClientConfig, ClientStatusResponse } from "../../src/ops/client-status-messages.ts";
-import { type BootstrapAnswer, grpcSocketPath } from "../../src/serve/admin-api.ts";
+import type { BootstrapAnswer } from "../../src/serve/admin-api.ts";
+import { grpcSocketPath } from "../../src/serve/admin-sockets.ts";
 import { grpcCaller } from "../support/grpc-call.ts";
 import { startServer, type TestServer, until } from "../support/server.ts";
 
