@@ -7,6 +7,7 @@ import { text as readAll } from "node:stream/consumers";
 import { serverStatus } from "./cli/admin-client.ts";
 import type { CliContext, RootAdmin } from "./cli/context.ts";
 import { runCli } from "./cli/program.ts";
+import { untilSignal } from "./cli/until-signal.ts";
 import { MeshrootError } from "./core/errors.ts";
 import { DEFAULT_NAMESPACE } from "./core/mesh-root.ts";
 import { openDataDir, requireDataDir } from "./stores/files/data-dir.ts";
@@ -16,27 +17,39 @@ import { rootFiles } from "./stores/files/root-files.ts";
 /** How long a command waits for another one that edits roots. */
 const EDIT_WAIT_MS = 5000;
 
+/** What commands share with the process that they run in. */
+export type Surroundings = Pick<CliContext, "stdout" | "stderr" | "env" | "logDestination" | "untilSignal"> & {
+  /** Standard input, to its end. */
+  readStdin(): Promise<string>;
+};
+
 /** Runs the command line (without `node` and script name); sets the exit code of the process. */
 export async function main(argv: readonly string[]): Promise<void> {
   // A reader that has seen enough (`| head`) is no error.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code !== "EPIPE") throw error;
   });
-  process.exitCode = await runCli(argv, realContext());
-}
-
-function realContext(): Omit<CliContext, "exit"> {
-  return {
+  process.exitCode = await run(argv, {
     stdout: (text) => void process.stdout.write(text),
     stderr: (text) => void process.stderr.write(text),
     env: process.env,
+    logDestination: undefined,
+    untilSignal,
+    readStdin: () => readAll(process.stdin),
+  });
+}
+
+/** Runs one command line on the real stores, anywhere; returns its exit code. */
+export function run(argv: readonly string[], { readStdin, ...surroundings }: Surroundings): Promise<number> {
+  return runCli(argv, {
+    ...surroundings,
     version: packageVersion(),
     now: Date.now,
-    readInput,
+    readInput: (path) => readInput(path, readStdin),
     roots: rootsOf,
     meshStatus: async (dataDir, namespace = DEFAULT_NAMESPACE) =>
       (await serverStatus(dataDir)) ?? (await import("./serve/offline.ts")).offlineStatus(dataDir, namespace),
-  };
+  });
 }
 
 /** From src/ as well as from dist/, the package is one directory up. */
@@ -45,9 +58,9 @@ function packageVersion(): string {
   return manifest.version;
 }
 
-async function readInput(path: string): Promise<string> {
+async function readInput(path: string, readStdin: () => Promise<string>): Promise<string> {
   try {
-    return path === "-" ? await readAll(process.stdin) : await readFile(path, "utf8");
+    return path === "-" ? await readStdin() : await readFile(path, "utf8");
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     throw new MeshrootError("MR5005", `can't read ${path}: ${message}`, "Check the path given with -f.", error);

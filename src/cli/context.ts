@@ -11,8 +11,12 @@ export type CliContext = {
   stderr(text: string): void;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly version: string;
+  /** Where a command that runs until it is told to end writes its log; undefined: standard error itself. */
+  readonly logDestination: { write(text: string): void } | undefined;
   /** Milliseconds since the epoch. */
   now(): number;
+  /** Resolves when the process is told to end, by SIGINT or SIGTERM. From then on a second signal ends it at once. */
+  untilSignal(): Promise<NodeJS.Signals>;
   /** Reads a file, or standard input for `-`. */
   readInput(path: string): Promise<string>;
   /** The roots of a data directory. */

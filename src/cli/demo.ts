@@ -1,7 +1,6 @@
 import { type Command, InvalidArgumentError } from "commander";
 import type { CliContext } from "./context.ts";
 import { EXIT } from "./exit-codes.ts";
-import { untilSignal } from "./until-signal.ts";
 
 type DemoFlags = {
   json?: boolean;
@@ -26,7 +25,7 @@ export function addDemoCommand(program: Command, context: CliContext): void {
     .action(async (flags: DemoFlags) => {
       const { runDemo } = await import("./demo/demo.ts");
       const abort = new AbortController();
-      void untilSignal().then(() => abort.abort(new Error("interrupted")));
+      void context.untilSignal().then(() => abort.abort(new Error("interrupted")));
       const { envoyVersion } = flags;
       const options = {
         json: flags.json === true,

@@ -4,7 +4,6 @@ import { identityName } from "../core/identity.ts";
 import type { CliContext } from "./context.ts";
 import { parseAddress } from "./parse-address.ts";
 import { addSettings } from "./settings.ts";
-import { untilSignal } from "./until-signal.ts";
 
 type Flags = Record<string, unknown> & { xdsAddress?: string; admin?: string };
 
@@ -23,7 +22,7 @@ export function addProxyAgent(parent: Command, context: CliContext): void {
     const adminAddress = parseAddress(flags.admin, "--admin");
     // Loaded here and not above: the other commands need none of it, and gRPC takes its time.
     const [{ startAgent }, { createLog }] = await Promise.all([import("../agent/agent.ts"), import("../ops/log.ts")]);
-    const log = createLog({ level: logLevel, format: logFormat });
+    const log = createLog({ level: logLevel, format: logFormat, destination: context.logDestination });
     const agent = await startAgent({
       dir,
       log,
@@ -34,7 +33,7 @@ export function addProxyAgent(parent: Command, context: CliContext): void {
     context.stdout(
       `agent of ${identityName(identity)} (${identity.uuid}): xDS ${xdsAddress ?? server}, Envoy's admin ${adminAddress ?? inBootstrap}\n`,
     );
-    const signal = await untilSignal();
+    const signal = await context.untilSignal();
     log.info({ component: "agent", signal }, "shutting down: Envoy keeps what it has");
     await agent.stop();
   });

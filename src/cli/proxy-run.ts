@@ -5,7 +5,6 @@ import { identityName } from "../core/identity.ts";
 import type { CliContext } from "./context.ts";
 import { parseAddress } from "./parse-address.ts";
 import { addSettings } from "./settings.ts";
-import { untilSignal } from "./until-signal.ts";
 
 type Flags = Record<string, unknown> & { xdsAddress?: string; envoy?: string; envoyVersion?: string };
 
@@ -34,9 +33,9 @@ export function addProxyRun(parent: Command, context: CliContext): void {
     const { envoyVersion: version } = flags;
     const binary =
       flags.envoy ?? (await findEnvoy({ env: context.env, ...(version === undefined ? {} : { version }) })).path;
-    const log = createLog({ level: logLevel, format: logFormat });
+    const log = createLog({ level: logLevel, format: logFormat, destination: context.logDestination });
     // Before Envoy is started: a signal that comes meanwhile still ends it.
-    const ending = untilSignal();
+    const ending = context.untilSignal();
     const proxy = await runProxy({
       dir,
       binary,

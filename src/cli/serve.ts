@@ -4,7 +4,6 @@ import { type Config, flagName, loadConfig, SETTINGS, type Setting } from "../co
 import type { MeshStatus } from "../controller/status.ts";
 import type { CliContext } from "./context.ts";
 import { addSettings } from "./settings.ts";
-import { untilSignal } from "./until-signal.ts";
 
 /** `meshroot serve`: the standalone server, until SIGTERM or SIGINT. */
 export function addServeCommand(program: Command, context: CliContext): void {
@@ -13,10 +12,10 @@ export function addServeCommand(program: Command, context: CliContext): void {
     const config = loadConfig(flags, context.env);
     // Loaded here and not above: the other commands need none of it, and gRPC takes its time.
     const [{ serve }, { createLog }] = await Promise.all([import("../serve/serve.ts"), import("../ops/log.ts")]);
-    const log = createLog({ level: config.logLevel, format: config.logFormat });
+    const log = createLog({ level: config.logLevel, format: config.logFormat, destination: context.logDestination });
     const server = await serve(config, log, context.version);
     context.stdout(banner(config, server, server.status(), context.version));
-    const signal = await untilSignal();
+    const signal = await context.untilSignal();
     log.info({ component: "serve", signal }, "shutting down: proxies keep what they have");
     await server.stop();
   });

@@ -6,7 +6,8 @@ import pretty from "pino-pretty";
 export type LogOptions = {
   readonly level: string;
   readonly format: "auto" | "json" | "pretty";
-  readonly destination?: DestinationStream;
+  /** Default: standard error. */
+  readonly destination?: DestinationStream | undefined;
 };
 
 const SECRET_KEYS = ["privateKeyPem", "privateKey", "token", "key"];
@@ -21,7 +22,8 @@ export function createLog({ level, format, destination }: LogOptions): Logger {
     redact: { paths: SECRET_KEYS.flatMap((key) => [key, `*.${key}`]), censor: "[redacted]" },
   };
   const stderr = destination ?? pino.destination({ dest: 2, sync: true });
-  const isPretty = format === "pretty" || (format === "auto" && process.stderr.isTTY === true);
+  const isTerminal = destination === undefined && process.stderr.isTTY === true;
+  const isPretty = format === "pretty" || (format === "auto" && isTerminal);
   if (!isPretty) return pino(options, stderr);
   const stream = pretty({
     destination: stderr as never,

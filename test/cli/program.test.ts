@@ -23,6 +23,8 @@ async function run(argv: string[], listing: Partial<RootListing> = {}, more: Par
     version: "1.2.3",
     now: () => Date.parse("2026-01-31T00:00:00Z"),
     readInput: UNUSED,
+    logDestination: undefined,
+    untilSignal: UNUSED,
     meshStatus: async () => undefined,
     roots: () => ({
       list: async () => ({ roots: [], outdated: [], problems: [], ...listing }),

@@ -1,4 +1,4 @@
-/** `meshroot proxy forget|assume|retry`, each in a process of its own, on a running server and without one. */
+/** `meshroot proxy forget|assume|retry` as a user types them, on a running server and without one. */
 
 import assert from "node:assert/strict";
 import { join } from "node:path";

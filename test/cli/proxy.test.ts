@@ -1,4 +1,4 @@
-/** `meshroot proxy bootstrap|status|get`, each in a process of its own. */
+/** `meshroot proxy bootstrap|status|get` as a user types them. */
 
 import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";

@@ -1,4 +1,4 @@
-/** `meshroot serve` in a process of its own: its banner, its end, and what it says when it can't start. */
+/** `meshroot serve`: its banner, its end, and what it says when it can't start. */
 
 import assert from "node:assert/strict";
 import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
@@ -8,8 +8,8 @@ import { test } from "node:test";
 import { adminSocketPath } from "../../src/serve/admin-sockets.ts";
 import { temporaryDirectory } from "../support/data-dir.ts";
 import { manifest } from "../support/roots.ts";
-import { runMeshroot, startMeshroot } from "../support/run-meshroot.ts";
-import { until } from "../support/server.ts";
+import { runMeshroot, spawnMeshroot, startMeshroot } from "../support/run-meshroot.ts";
+import { startServer, until } from "../support/server.ts";
 
 const FREE = ["--xds-port", "0", "--http-port", "0", "--health-port", "0", "--root-key-algorithm", "ec-p256"];
 const NO_COLOR = { NO_COLOR: "1" };
@@ -77,12 +77,11 @@ test("a start that fails: one message with code and hint, exit 1, nothing overwr
 });
 
 test("a directory that another server has", async (t) => {
-  const dataDir = join(await temporaryDirectory(t), "data");
-  const first = startMeshroot(t, ["serve", "--data-dir", dataDir, ...FREE]);
-  await until("the first runs", () => first.output.stdout !== "");
-  const { code, stderr } = await runMeshroot(["serve", "--data-dir", dataDir, ...FREE]);
+  const { config } = await startServer(t);
+  const { code, stderr } = await spawnMeshroot(["serve", "--data-dir", config.dataDir, ...FREE]);
   assert.equal(code, 1);
-  assert.match(stderr, /^error: MR2001 .* is held by process \d+\nhint: Stop process \d+ first/);
+  const { pid } = process;
+  assert.match(stderr, new RegExp(`^error: MR2001 .* is held by process ${pid}\nhint: Stop process ${pid} first`));
 });
 
 test("wrong flags and values are exit 2, all values at once", async () => {

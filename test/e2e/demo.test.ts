@@ -4,13 +4,13 @@ import type { DemoResult } from "../../src/cli/demo/rotation-story.ts";
 import { listsWholeBundle } from "../../src/envoy/admin.ts";
 import { ENVOY_VERSIONS } from "../../src/envoy/binary.ts";
 import { envoyOrSkip } from "../support/envoy.ts";
-import { runMeshroot } from "../support/run-meshroot.ts";
+import { spawnMeshroot } from "../support/run-meshroot.ts";
 
 async function demo(t: TestContext, version: string, ...flags: string[]) {
   const envoy = await envoyOrSkip(t, version);
   if (envoy === undefined) return undefined;
   const env = { ENVOY_BIN: envoy.path, NO_COLOR: "1" };
-  const { code, stdout, stderr } = await runMeshroot(["demo", "--json", "--step-seconds", "1", ...flags], { env });
+  const { code, stdout, stderr } = await spawnMeshroot(["demo", "--json", "--step-seconds", "1", ...flags], { env });
   return { code, stderr, result: JSON.parse(stdout) as DemoResult };
 }
 
