@@ -6,14 +6,13 @@ import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { requestBootstrap } from "../../src/cli/admin-client.ts";
 import { type Config, loadConfig } from "../../src/config.ts";
-import type { Clock } from "../../src/controller/ports.ts";
 import type { MeshRoot } from "../../src/core/mesh-root.ts";
 import { createLog } from "../../src/ops/log.ts";
 import type { BootstrapAnswer } from "../../src/serve/admin-api.ts";
 import { type RunningServer, serve } from "../../src/serve/serve.ts";
-import { systemClock } from "../../src/serve/system-clock.ts";
 import { type RootFiles, rootFiles } from "../../src/stores/files/root-files.ts";
 import { root } from "./roots.ts";
+import { shiftedClock } from "./shifted-clock.ts";
 import { type ClientTls, type XdsTestClient, xdsClient } from "./xds-client.ts";
 
 export const FIRST = "osm-mesh-root-certificate";
@@ -26,7 +25,7 @@ export type TestServer = {
   readonly roots: RootFiles;
   /** Replaced by `start`. */
   readonly running: RunningServer;
-  /** Puts the server's clock forward (ms), or back: wall clock only, timers run as they do. TLS itself takes no part. */
+  /** Puts the server's clock forward (ms), with the timers that wait for it, or back. TLS itself takes no part. */
   shiftClock(ms: number): void;
   /** Since the first start. */
   readonly log: readonly LogLine[];
@@ -69,8 +68,7 @@ export async function prepareServer(t: TestContext, flags: ServerFlags = {}): Pr
   const write = (text: string) => void lines.push(JSON.parse(text) as LogLine);
   const log = createLog({ level: "debug", format: "json", destination: { write } });
   const roots = rootFiles(join(dataDir, "roots"), NAMESPACE);
-  let shiftMs = 0;
-  const clock: Clock = { ...systemClock, now: () => Date.now() + shiftMs };
+  const clock = shiftedClock();
   let running: RunningServer | undefined;
   const clients: XdsTestClient[] = [];
   // One hook, because their order matters: node:test runs hooks in the order in which they were registered.
@@ -97,9 +95,7 @@ export async function prepareServer(t: TestContext, flags: ServerFlags = {}): Pr
     get running() {
       return started();
     },
-    shiftClock(ms) {
-      shiftMs += ms;
-    },
+    shiftClock: clock.advance,
     async start() {
       running = await serve(config, log, "1.2.3-test", clock);
       return running;

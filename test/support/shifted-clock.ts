@@ -3,15 +3,41 @@
 import type { Clock } from "../../src/controller/ports.ts";
 import { systemClock } from "../../src/serve/system-clock.ts";
 
-export type ShiftedClock = Clock & { advance(ms: number): void };
+export type ShiftedClock = Clock & {
+  /** Puts the time forward (ms), and what waits for it with it; or back, and then whatever waits goes on to wait as long. */
+  advance(ms: number): void;
+};
+
+type Waiting = { readonly at: number; readonly callback: () => void; cancel: () => void };
 
 export function shiftedClock(): ShiftedClock {
   let shiftMs = 0;
+  const waiting = new Set<Waiting>();
+  const now = () => systemClock.now() + shiftMs;
+  const arm = (one: Waiting, ms: number) => {
+    one.cancel = systemClock.after(ms, () => {
+      waiting.delete(one);
+      one.callback();
+    });
+  };
   return {
-    now: () => systemClock.now() + shiftMs,
-    after: systemClock.after,
+    now,
+    after: (ms, callback) => {
+      const one = { at: now() + ms, callback, cancel: () => undefined };
+      waiting.add(one);
+      arm(one, ms);
+      return () => {
+        one.cancel();
+        waiting.delete(one);
+      };
+    },
     advance: (ms) => {
       shiftMs += ms;
+      if (ms <= 0) return;
+      for (const one of waiting) {
+        one.cancel();
+        arm(one, Math.max(0, one.at - now()));
+      }
     },
   };
 }
