@@ -13,6 +13,7 @@ import { startExchange } from "./exchange.ts";
 import { type Held, readHeld, sameBytes } from "./held-credentials.ts";
 import { type EnvoyState, type Loading, watchLoading } from "./loading.ts";
 import { type ProxyFolder, readProxyFolder } from "./proxy-folder.ts";
+import { type AgentWaits, WAITS } from "./waits.ts";
 import { connect, remedy, troubleOf } from "./xds-connection.ts";
 
 export type AgentOptions = {
@@ -29,6 +30,8 @@ export type AgentOptions = {
   readonly now?: () => number;
   /** Between two attempts to connect; default 500 ms doubling to 30 s, each shortened by up to a half at random. */
   readonly retry?: { readonly minMs: number; readonly maxMs: number };
+  /** What is left out is as in `WAITS`. */
+  readonly waits?: Partial<AgentWaits>;
 };
 
 export type AgentState = {
@@ -51,8 +54,6 @@ export type RunningAgent = {
 };
 
 const RETRY = { minMs: 500, maxMs: 30_000 };
-/** A stream that brings nothing stands once it has lasted so long: a server that refuses does it sooner. */
-const STANDS_AFTER_MS = 1_000;
 
 type Mutable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
 
@@ -76,6 +77,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
     adminAddress,
     envoyState: options.envoyState ?? (() => "unknown"),
     log: options.log,
+    waits: { ...WAITS, ...options.waits },
   });
   const state: Mutable<AgentState> = {
     connected: false,
@@ -167,7 +169,7 @@ async function attempt(running: Running, onStands: () => void): Promise<Meshroot
   };
   connection.ready.then(
     () => {
-      timer = setTimeout(stands, STANDS_AFTER_MS);
+      timer = setTimeout(stands, options.waits?.standsAfterMs ?? WAITS.standsAfterMs);
     },
     () => undefined,
   );

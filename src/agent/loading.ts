@@ -6,6 +6,7 @@ import type { ProxyIdentity } from "../core/identity.ts";
 import { envoyAdmin } from "../envoy/admin.ts";
 import { type Proof, proofOf, refusals } from "./envoy-proof.ts";
 import { type Held, inUniqueBytes, readHeld, sameBytes, writeHeld } from "./held-credentials.ts";
+import type { AgentWaits } from "./waits.ts";
 
 /** `stopped`: whoever supervises this Envoy knows that none runs; the next one reads the files when it starts. */
 export type EnvoyState = "stopped" | "unknown";
@@ -23,6 +24,7 @@ export type LoadingDeps = {
   readonly adminAddress: () => string | undefined;
   readonly envoyState: () => EnvoyState;
   readonly log: Log;
+  readonly waits: AgentWaits;
 };
 
 export type Wait = {
@@ -38,14 +40,9 @@ export type Loading = ReturnType<typeof watchLoading>;
 
 const ADMIN_TIMEOUT_MS = 2_000;
 const FIRST_POLL_MS = 50;
-const LAST_POLL_MS = 1_000;
-/** Envoy reloads within milliseconds; who reads the log need not hear of those. */
-const SILENT_MS = 3_000;
-/** A set that was swapped in right behind another can be read half and half once; the second event mends it. */
-const REFUSED_AFTER_MS = 2_000;
 
 export function watchLoading(deps: LoadingDeps) {
-  const { certDir, identity, log } = deps;
+  const { certDir, identity, log, waits } = deps;
   let lastLoaded: Held | undefined;
 
   const admin = () => {
@@ -96,19 +93,19 @@ export function watchLoading(deps: LoadingDeps) {
       const startedAt = performance.now();
       let said = false;
       let refusedAt: number | undefined;
-      for (let pollMs = FIRST_POLL_MS; !signal.aborted; pollMs = Math.min(pollMs * 2, LAST_POLL_MS)) {
+      for (let pollMs = FIRST_POLL_MS; !signal.aborted; pollMs = Math.min(pollMs * 2, waits.pollMs)) {
         if (!(await isInPlace(next))) return "replaced";
         const proof = await prove(next);
         if (proof.loaded) return "loaded";
         const now = performance.now();
         if (baseline !== undefined && (proof.refusals ?? 0) > baseline) refusedAt ??= now;
-        if (refusedAt !== undefined && now - refusedAt >= REFUSED_AFTER_MS) {
+        if (refusedAt !== undefined && now - refusedAt >= waits.refusedAfterMs) {
           return {
             refused: "Envoy could not load it (key_rotation_failed rose); the last good set is back in its place",
             putBack: await putBack(before, next),
           };
         }
-        if (!said && now - startedAt >= SILENT_MS) {
+        if (!said && now - startedAt >= waits.silentMs) {
           said = true;
           log.warn(
             { component: "agent", hint: "The server is not answered until Envoy shows it; its log may say why not." },

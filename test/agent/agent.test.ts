@@ -9,8 +9,8 @@ import { MeshrootError } from "../../src/core/errors.ts";
 import { XDS_BUNDLE, XDS_LEAF } from "../../src/core/secret-names.ts";
 import { writeCredentials } from "../../src/envoy/credentials-dir.ts";
 import { createLog } from "../../src/ops/log.ts";
-import { agentFolder, runAgent } from "../support/agent.ts";
-import { IDENTITY, prepare, xdsLeaf } from "../support/played-envoy.ts";
+import { agentFolder } from "../support/agent.ts";
+import { IDENTITY, prepare, runImpatientAgent, xdsLeaf } from "../support/played-envoy.ts";
 import { SERVER_NAME } from "../support/scripted-xds.ts";
 import { until } from "../support/server.ts";
 import { makeTestLeaf, makeTestRoot, type TestLeaf } from "../support/test-certificates.ts";
@@ -20,7 +20,7 @@ const HOUR = { minMs: 3_600_000, maxMs: 3_600_000 };
 
 test("asks for both names on one delta stream, as the agent of its proxy, and ACKs what is loaded", async (t) => {
   const { root, xds, dir, file } = await prepare(t);
-  const agent = await runAgent(t, { dir });
+  const agent = await runImpatientAgent(t, { dir });
   const stream = await xds.stream(0);
   const [asked] = stream.requests;
   assert.deepEqual([asked?.node?.id, asked?.node?.userAgentName], [IDENTITY.uuid, "meshroot-agent"]);
@@ -42,7 +42,7 @@ test("asks for both names on one delta stream, as the agent of its proxy, and AC
 
 test("certificate, key and bundle of one response come in one swap, or not at all (C2)", async (t) => {
   const { root, first, xds, dir, file } = await prepare(t);
-  await runAgent(t, { dir });
+  await runImpatientAgent(t, { dir });
   const stream = await xds.stream(0);
   const leaf = await xdsLeaf(root);
   const before = await readlink(join(dir, "certs/..data"));
@@ -61,7 +61,7 @@ test("certificate, key and bundle of one response come in one swap, or not at al
 
 test("what is wrong is refused in words before anything is written, without a key in them", async (t) => {
   const { root, first, xds, dir, file } = await prepare(t);
-  const agent = await runAgent(t, { dir });
+  const agent = await runImpatientAgent(t, { dir });
   const stream = await xds.stream(0);
   const [good, other] = [await xdsLeaf(root), await xdsLeaf(root)];
   const service = await makeTestLeaf(root, { dns: ["cart.shop.cluster.local"] });
@@ -94,14 +94,14 @@ test("what is wrong is refused in words before anything is written, without a ke
 
 test("an expired certificate is refused", async (t) => {
   const { root, xds, dir } = await prepare(t);
-  await runAgent(t, { dir, now: () => Date.now() + 10 * 86_400_000 });
+  await runImpatientAgent(t, { dir, now: () => Date.now() + 10 * 86_400_000 });
   const stream = await xds.stream(0);
   assert.match((await stream.answer(stream.sendLeaf("v", await xdsLeaf(root)))) ?? "", /expired at 20/);
 });
 
 test("what Envoy does not show is not answered; the log says so once, and a newer response takes its place (C3)", async (t) => {
   const { root, xds, admin, dir } = await prepare(t);
-  const agent = await runAgent(t, { dir });
+  const agent = await runImpatientAgent(t, { dir });
   const stream = await xds.stream(0);
   await until("Envoy has been looked at", () => admin.looks > 0);
   admin.follows = false;
@@ -129,7 +129,7 @@ test("what Envoy does not show is not answered; the log says so once, and a newe
 
 test("a set that Envoy loads late answers every response that brought a part of it (C3)", async (t) => {
   const { root, xds, admin, dir, file } = await prepare(t);
-  const agent = await runAgent(t, { dir });
+  const agent = await runImpatientAgent(t, { dir });
   const stream = await xds.stream(0);
   await until("Envoy has been looked at", () => admin.looks > 0);
   admin.follows = false;
@@ -147,7 +147,7 @@ test("a set that Envoy loads late answers every response that brought a part of 
 
 test("two responses in one go are both put in place and answered", async (t) => {
   const { root, xds, dir, file } = await prepare(t);
-  await runAgent(t, { dir });
+  await runImpatientAgent(t, { dir });
   const stream = await xds.stream(0);
   const leaf = await xdsLeaf(root);
   const nonces = [stream.sendLeaf("v2", leaf), stream.sendBundle("2-b", `meshroot 0123456789abcdef\n${root.certPem}`)];
@@ -157,7 +157,7 @@ test("two responses in one go are both put in place and answered", async (t) => 
 
 test("an Envoy that counts a failed reload is believed: NACK, and the last good set is back in bytes that it can't skip", async (t) => {
   const { root, first, xds, admin, dir, file } = await prepare(t);
-  const agent = await runAgent(t, { dir });
+  const agent = await runImpatientAgent(t, { dir });
   const stream = await xds.stream(0);
   admin.follows = false;
   const next = await makeTestRoot("next");
@@ -174,7 +174,7 @@ test("an Envoy that counts a failed reload is believed: NACK, and the last good 
 test("an Envoy before 1.40 lists the first root only: that one has to be the first of the bundle", async (t) => {
   const { root, xds, admin, dir } = await prepare(t);
   admin.version = "1.36.4";
-  const agent = await runAgent(t, { dir });
+  const agent = await runImpatientAgent(t, { dir });
   const stream = await xds.stream(0);
   const next = await makeTestRoot("next");
   assert.equal(await stream.answer(stream.sendBundle("2-b", next.certPem + root.certPem)), undefined);
@@ -187,7 +187,7 @@ test("an Envoy before 1.40 lists the first root only: that one has to be the fir
 test("without an Envoy nothing is answered, except where a supervisor knows that there is none", async (t) => {
   const { root, xds, dir } = await prepare(t);
   let state: "stopped" | "unknown" = "unknown";
-  const agent = await runAgent(t, { dir, adminAddress: "127.0.0.1:1", envoyState: () => state });
+  const agent = await runImpatientAgent(t, { dir, adminAddress: "127.0.0.1:1", envoyState: () => state });
   const stream = await xds.stream(0);
   const nonce = stream.sendLeaf("v2", await xdsLeaf(root));
   await agent.logged(/has not loaded them yet: MR5004 Envoy's admin at 127.0.0.1:1 does not answer/);
@@ -198,7 +198,7 @@ test("without an Envoy nothing is answered, except where a supervisor knows that
 
 test("a stream that ends with OK is followed at once by a new connection with the new certificate, and reports its versions (C4, E15)", async (t) => {
   const { root, first, xds, dir } = await prepare(t);
-  const agent = await runAgent(t, { dir, retry: HOUR });
+  const agent = await runImpatientAgent(t, { dir, retry: HOUR });
   const stream = await xds.stream(0);
   const leaf = await xdsLeaf(root);
   assert.equal(await stream.answer(stream.sendLeaf("v2", leaf)), undefined);
@@ -213,12 +213,12 @@ test("a stream that ends with OK is followed at once by a new connection with th
 
 test("a new agent reports what Envoy shows, and nothing that it does not show", async (t) => {
   const { root, xds, admin, dir } = await prepare(t);
-  const one = await runAgent(t, { dir });
+  const one = await runImpatientAgent(t, { dir });
   const stream = await xds.stream(0);
   assert.equal(await stream.answer(stream.sendBundle("1-b", root.certPem)), undefined);
   assert.equal(await stream.answer(stream.sendLeaf("v2", await xdsLeaf(root))), undefined);
   await one.stop();
-  const two = await runAgent(t, { dir });
+  const two = await runImpatientAgent(t, { dir });
   const known = [
     [XDS_BUNDLE, "1-b"],
     [XDS_LEAF, "v2"],
@@ -234,14 +234,14 @@ test("a new agent reports what Envoy shows, and nothing that it does not show", 
     caPem: root.certPem,
     files: { "versions.json": JSON.stringify({ [XDS_LEAF]: "v3" }) },
   });
-  await runAgent(t, { dir });
+  await runImpatientAgent(t, { dir });
   assert.equal((await xds.stream(2)).requests[0]?.initialResourceVersions.size, 0);
 });
 
 test("what was ACKed is reported while Envoy can't be asked, until somebody changes the files", async (t) => {
   const { root, first, xds, admin, dir } = await prepare(t);
   let address = admin.address;
-  await runAgent(t, { dir, adminAddress: () => address });
+  await runImpatientAgent(t, { dir, adminAddress: () => address });
   const stream = await xds.stream(0);
   assert.equal(await stream.answer(stream.sendBundle("1-b", root.certPem)), undefined);
   address = "127.0.0.1:1";
@@ -257,7 +257,7 @@ test("what was ACKed is reported while Envoy can't be asked, until somebody chan
 
 test("one agent per folder", async (t) => {
   const { dir } = await prepare(t);
-  const agent = await runAgent(t, { dir });
+  const agent = await runImpatientAgent(t, { dir });
   const log = createLog({ level: "silent", format: "json" });
   await assert.rejects(startAgent({ dir, log }), (error) => {
     assert.ok(error instanceof MeshrootError && error.code === "MR2001");

@@ -6,8 +6,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import type { EnvoyState } from "../../src/agent/loading.ts";
 import { writeCredentials } from "../../src/envoy/credentials-dir.ts";
-import { runAgent } from "../support/agent.ts";
-import { prepare, xdsLeaf } from "../support/played-envoy.ts";
+import { prepare, runImpatientAgent, xdsLeaf } from "../support/played-envoy.ts";
 import { until } from "../support/server.ts";
 import { makeTestRoot } from "../support/test-certificates.ts";
 
@@ -15,7 +14,7 @@ import { makeTestRoot } from "../support/test-certificates.ts";
 async function start(t: TestContext, envoyState: () => EnvoyState = () => "unknown") {
   const { root: a, xds, admin, dir, file, credentials } = await prepare(t);
   const [b, c] = [await makeTestRoot("b"), await makeTestRoot("c")];
-  await runAgent(t, { dir, adminAddress: admin.address, envoyState });
+  await runImpatientAgent(t, { dir, adminAddress: admin.address, envoyState });
   /** `meshroot proxy bootstrap` into the same folder. */
   const bootstrap = async () => {
     const made = await xdsLeaf(a);

@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { proxyUri } from "../../src/core/identity.ts";
-import { agentFolder } from "./agent.ts";
+import { agentFolder, runAgent, type TestAgent } from "./agent.ts";
 import { startFakeAdmin } from "./fake-admin.ts";
 import { SERVER_NAME, startScriptedXds } from "./scripted-xds.ts";
 import { makeTestLeaf, makeTestRoot, type TestRoot } from "./test-certificates.ts";
@@ -19,6 +19,15 @@ export const IDENTITY = {
 
 export const xdsLeaf = (root: TestRoot, more: { uuid?: string; serviceAccount?: string } = {}) =>
   makeTestLeaf(root, { uris: [proxyUri({ ...IDENTITY, ...more })] });
+
+/**
+ * An agent that waits shortly for what it can only wait for: a played Envoy reads no set half and half, and does nothing late
+ * that it was not told to.
+ */
+export function runImpatientAgent(t: TestContext, options: Parameters<typeof runAgent>[1]): Promise<TestAgent> {
+  const waits = { standsAfterMs: 100, pollMs: 100, silentMs: 1_000, refusedAfterMs: 200 };
+  return runAgent(t, { waits, ...options });
+}
 
 /** `credentials`: as the bootstrap wrote them, under `root`. */
 export async function prepare(t: TestContext) {

@@ -59,11 +59,18 @@ const QUICK = {
   rootKeyAlgorithm: "ec-p256",
 };
 
-/** Not started yet: for tests that prepare the data directory, or expect the start to fail. */
-export async function prepareServer(t: TestContext, flags: ServerFlags = {}): Promise<TestServer> {
+/**
+ * Not started yet: for tests that prepare the data directory, or expect the start to fail. `beyond`: what no flag allows, so
+ * that what takes hours comes within the patience of a test.
+ */
+export async function prepareServer(
+  t: TestContext,
+  flags: ServerFlags = {},
+  beyond: Partial<Config> = {},
+): Promise<TestServer> {
   const parent = await mkdtemp(join(tmpdir(), "meshroot-test-"));
   const dataDir = typeof flags.dataDir === "string" ? flags.dataDir : join(parent, "data");
-  const config = loadConfig({ ...QUICK, dataDir, ...flags }, {});
+  const config = { ...loadConfig({ ...QUICK, dataDir, ...flags }, {}), ...beyond };
   const lines: LogLine[] = [];
   const write = (text: string) => void lines.push(JSON.parse(text) as LogLine);
   const log = createLog({ level: "debug", format: "json", destination: { write } });
