@@ -1,7 +1,7 @@
 /** Connections from clients and the streams on them: how both come to their end (R70-R78, evidence.md C4). */
 
 import type { X509Certificate } from "node:crypto";
-import { setTimeout as sleep } from "node:timers/promises";
+import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import type { TLSSocket } from "node:tls";
 import type { XdsStream } from "./stream.ts";
 import { remoteOf } from "./tls-front.ts";
@@ -36,8 +36,12 @@ export type ConnectionsDeps<Identity> = {
 /** How often each stream and connection is looked at. One timer serves them all, a slice at a time, so that none waits long. */
 const SWEEP_MS = 1_000;
 const SLICES = 20;
-/** Between the end of a connection's streams and its own: the trailers have to get out. */
+/**
+ * Between the end of a connection's streams and its own: the trailers have to get out. That takes turns of the event loop, not
+ * time: in a busy process a timer is due before them.
+ */
 const CLOSE_AFTER_MS = 50;
+const CLOSE_AFTER_TURNS = 10;
 const DRAIN_STEP_MS = 50;
 const AGE_JITTER = 0.2;
 
@@ -118,7 +122,7 @@ export class Connections<Identity> {
     }
     const hasStreams = this.#streams > 0;
     for (const connection of this.#live.values()) if (!connection.retired) this.#close(connection);
-    if (hasStreams) await sleep(CLOSE_AFTER_MS);
+    if (hasStreams) await trailersAreOut();
   }
 
   #sweepSlice(): void {
@@ -157,6 +161,11 @@ export class Connections<Identity> {
   #close(connection: Live<Identity>): void {
     connection.retired = true;
     for (const stream of [...connection.streams]) stream.end();
-    setTimeout(() => connection.socket.destroySoon(), CLOSE_AFTER_MS);
+    void trailersAreOut().then(() => connection.socket.destroySoon());
   }
+}
+
+async function trailersAreOut(): Promise<void> {
+  await sleep(CLOSE_AFTER_MS);
+  for (let turn = 0; turn < CLOSE_AFTER_TURNS; turn++) await nextTurn();
 }
