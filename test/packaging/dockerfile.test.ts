@@ -19,6 +19,9 @@ const buildEnvironment = {
   ...plainEnvironment(dirname(process.execPath)),
   npm_config_prefer_offline: "true",
   npm_config_fetch_timeout: "60000",
+  // Questions to the registry whose answers nobody reads.
+  npm_config_audit: "false",
+  npm_config_update_notifier: "false",
   // Behind a proxy that reads TLS npm can't reach a registry without it.
   ...(process.env.NODE_EXTRA_CA_CERTS ? { NODE_EXTRA_CA_CERTS: process.env.NODE_EXTRA_CA_CERTS } : {}),
 };

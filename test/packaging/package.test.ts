@@ -42,9 +42,8 @@ test("the packed package holds what it needs, runs, and exports meshroot/xds wit
   assert.deepEqual(strange, []);
 
   const installed = join(directory, "node_modules", "meshroot");
-  await exec("tar", ["-xzf", join(directory, packed.filename), "-C", directory]);
-  await mkdir(join(directory, "node_modules"));
-  await cp(join(directory, "package"), installed, { recursive: true });
+  await mkdir(installed, { recursive: true });
+  await exec("tar", ["-xzf", join(directory, packed.filename), "-C", installed, "--strip-components=1"]);
   await symlink(join(REPOSITORY, "node_modules"), join(installed, "node_modules"));
 
   const { version } = JSON.parse(await readFile(join(REPOSITORY, "package.json"), "utf8")) as { version: string };

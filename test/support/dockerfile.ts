@@ -1,7 +1,7 @@
 /** Reads a Dockerfile, and plays its stages as folders on this machine. As much of the format as ours uses. */
 
 import { execFile } from "node:child_process";
-import { cp, mkdir } from "node:fs/promises";
+import { lstat, mkdir } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { promisify } from "node:util";
 
@@ -73,12 +73,18 @@ export async function playStage(
       const target = paths.pop() ?? "";
       for (const path of paths) {
         const into = target.endsWith("/") ? join(inside(target), basename(path)) : inside(target);
-        await mkdir(dirname(into), { recursive: true });
-        await cp(join(from, path), into, { recursive: true, verbatimSymlinks: true });
+        await copy(join(from, path), into);
       }
     } else if (name === "RUN") {
       await promisify(execFile)("sh", ["-c", value], { cwd: workDir, env: environment, maxBuffer: 64 * 1024 * 1024 });
     }
   }
   return { root, workDir };
+}
+
+/** A file, or all that is in a folder. Node's own `cp` takes seconds over a folder of packages. */
+async function copy(from: string, into: string): Promise<void> {
+  const isFolder = (await lstat(from)).isDirectory();
+  await mkdir(isFolder ? into : dirname(into), { recursive: true });
+  await promisify(execFile)("cp", ["-RP", isFolder ? `${from}/.` : from, into]);
 }
