@@ -1,10 +1,12 @@
 import { type Command, InvalidArgumentError } from "commander";
 import type { CliContext } from "./context.ts";
+import { REQUESTS_PER_SECOND } from "./demo/load.ts";
 import { EXIT } from "./exit-codes.ts";
 
 type DemoFlags = {
   json?: boolean;
   proxies: number;
+  rate: number;
   stepSeconds: number;
   unsafeControl?: boolean;
   envoyVersion?: string;
@@ -18,6 +20,12 @@ export function addDemoCommand(program: Command, context: CliContext): void {
     .description("rotate the root of a small real mesh under traffic, on this machine, and count what fails")
     .option("--json", "print the result as one JSON object on stdout")
     .option("--proxies <n>", "number of Envoys", wholeNumber(2, 20), 3)
+    .option(
+      "--rate <n>",
+      "requests per second, all Envoys together; fewer if this machine carries no more",
+      wholeNumber(1, 300),
+      REQUESTS_PER_SECOND,
+    )
     .option("--step-seconds <n>", "seconds of traffic after each step", wholeNumber(0, 60), 2)
     .option("--unsafe-control", "override the gates and cut one proxy off: this run must lose requests")
     .option("--envoy-version <version>", "Envoy to find or install (default: the one that is there, else 1.40.0)")
@@ -30,6 +38,7 @@ export function addDemoCommand(program: Command, context: CliContext): void {
       const options = {
         json: flags.json === true,
         proxies: flags.proxies,
+        rate: flags.rate,
         stepSeconds: flags.stepSeconds,
         unsafeControl: flags.unsafeControl === true,
         keep: flags.keep === true,

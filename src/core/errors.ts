@@ -43,6 +43,8 @@ export const ERROR_CODES = {
   MR5008: "proxy is connected",
   MR6001: "Envoy not found",
   MR6002: "Envoy did not start",
+  MR6003: "machine overloaded",
+  MR6004: "requests fail without a rotation",
 } as const;
 
 export type ErrorCode = keyof typeof ERROR_CODES;

@@ -97,6 +97,7 @@ test("demo: wrong flags are exit 2 before anything starts", async () => {
   for (const [args, message] of [
     [["--proxies", "1"], /'1' is invalid.*whole number from 2 to 20/],
     [["--proxies", "many"], /whole number from 2 to 20/],
+    [["--rate", "0"], /whole number from 1 to 300/],
     [["--step-seconds", "-1"], /whole number from 0 to 60/],
     [["--jsn"], /unknown option '--jsn'\nhint: Did you mean --json\?/],
     [["now"], /too many arguments/],

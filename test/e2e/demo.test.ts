@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
+import { REQUESTS_PER_SECOND } from "../../src/cli/demo/load.ts";
 import type { DemoResult } from "../../src/cli/demo/rotation-story.ts";
 import { listsWholeBundle } from "../../src/envoy/admin.ts";
 import { ENVOY_VERSIONS } from "../../src/envoy/binary.ts";
@@ -24,6 +25,15 @@ for (const version of ENVOY_VERSIONS) {
     assert.equal(result.envoy, version);
     assert.equal(result.proxies, 3);
     assert.ok(result.requests > 100, `${result.requests} requests`);
+    assert.ok(result.requestsPerSecond <= REQUESTS_PER_SECOND);
+    // The load begins a moment before the clock.
+    const most = (result.requestsPerSecond * (result.rotationMs + 500)) / 1000 + 1;
+    assert.ok(result.requests <= most, `${result.requests} requests in ${result.rotationMs} ms`);
+    assert.ok(result.leastPerPair >= Math.floor(result.requests / 6) - 1, `${result.leastPerPair} of a pair`);
+    const { requestsPerSecond, requests, failures } = result.control;
+    assert.deepEqual([requestsPerSecond, failures], [result.requestsPerSecond, 0]);
+    assert.ok(requests > 0);
+    assert.equal(result.cause, "none");
     const [first, , , fourth, , last] = result.steps;
     const [oldRoot, newRoot] = [first?.signer, last?.signer];
     assert.notEqual(oldRoot, newRoot);
@@ -51,4 +61,8 @@ test("with the gates overridden and a proxy cut off the same demo loses requests
   if (run === undefined) return;
   assert.ok(run.result.failed > 0, run.stderr);
   assert.equal(run.code, 1);
+  // The failures are the rotation's, by the Envoys' own count, and the machine is not blamed for them.
+  assert.equal(run.result.cause, "rotation", run.stderr);
+  assert.ok((run.result.refusals ?? 0) > 0);
+  assert.equal(run.result.control.failures, 0);
 });

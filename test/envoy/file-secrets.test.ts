@@ -70,7 +70,7 @@ for (const version of ENVOY_VERSIONS) {
     assert.equal(await response.text(), "bookstore GET /books\n");
     const traffic = startTraffic({
       targets: [{ from: "bookbuyer", to: "bookstore", url }],
-      ratePerTarget: 50,
+      requestsPerSecond: 50,
       timeoutMs: 20_000,
     });
     for (let swap = 0; swap < 10; swap++) {

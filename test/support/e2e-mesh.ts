@@ -198,8 +198,8 @@ export async function startMesh(t: TestContext, setup: MeshSetup): Promise<E2eMe
         return isNew;
       });
       const onFailure = (failure: TrafficFailure) => void failures.push(failure);
-      const ratePerTarget = setup.requestsPerSecond ?? REQUESTS_PER_SECOND;
-      const options = { ratePerTarget, timeoutMs: REQUEST_TIMEOUT_MS, onFailure };
+      const requestsPerSecond = (setup.requestsPerSecond ?? REQUESTS_PER_SECOND) * targets.length;
+      const options = { requestsPerSecond, timeoutMs: REQUEST_TIMEOUT_MS, onFailure };
       if (targets.length > 0) loads.push(startTraffic({ targets, ...options }));
     },
     endLoad: async () => {

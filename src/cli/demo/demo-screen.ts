@@ -2,6 +2,8 @@
 
 import pc from "picocolors";
 import type { MeshStatus } from "../../controller/status.ts";
+import type { Cause, Load } from "./load.ts";
+import type { Verdict } from "./rehearsal.ts";
 import type { DemoResult, StoryStep } from "./rotation-story.ts";
 import type { TrafficResult } from "./traffic.ts";
 
@@ -30,6 +32,11 @@ export function demoScreen(json: boolean) {
     clear();
     out.write(`${text}\n`);
   };
+  const lively = (text: string) => {
+    if (!isLive) return;
+    out.write(`\r\u001b[K${pc.dim(text.slice(0, (out.columns ?? 100) - 1))}`);
+    live = true;
+  };
   return {
     progress: (text: string) => {
       clear();
@@ -39,20 +46,24 @@ export function demoScreen(json: boolean) {
       line(
         `${pc.bold("meshroot demo")}: ${names.length} Envoys ${envoy} (${names.join(", ")}), mTLS on a new connection for every request`,
       );
+    },
+    warmingUp: (requestsPerSecond: number) => lively(`before the rotation: ${perSecond(requestsPerSecond)}`),
+    heading: (wanted: number, carried: number, control: Load) => {
+      if (control.requestsPerSecond < wanted)
+        line(
+          `This machine carried ${perSecond(carried)}, so that the rotation runs under ${perSecond(control.requestsPerSecond)} instead of ${wanted}.`,
+        );
       line();
       line(pc.dim(row(COLUMNS.map(([title]) => title))));
     },
     waiting: (step: number, status: MeshStatus, traffic: TrafficResult) => {
-      if (!isLive) return;
       const hold = status.holds.find(({ gate }) => gate === "signer" || gate === "bundle");
       const synced = status.proxies.filter((proxy) => proxy.sync === "SYNCED").length;
       const why =
         hold === undefined
           ? `${synced}/${status.proxies.length} proxies have ACKed`
           : `${hold.wants} waits: ${hold.message}`;
-      const text = `${step}     requests ${traffic.requests}  failed ${traffic.failures}  ${why}`;
-      out.write(`\r\u001b[K${pc.dim(text.slice(0, (out.columns ?? 100) - 1))}`);
-      live = true;
+      lively(`${step}     requests ${traffic.requests}  failed ${traffic.failures}  ${why}`);
     },
     step: (step: StoryStep, short: Readonly<Record<string, string>>, proxies: number) => {
       const names = Object.keys(short);
@@ -79,13 +90,17 @@ export function demoScreen(json: boolean) {
         ]),
       );
     },
-    closing: (result: DemoResult, failures: readonly string[], status: MeshStatus, control: boolean) => {
+    requests: (verdict: Verdict, control: Load, rotationMs: number) => {
+      const { load, leastPerPair, firstFailures } = verdict;
       line();
-      const failed = result.failed === 0 ? pc.green("failed 0") : pc.red(`failed ${result.failed}`);
-      line(
-        `requests ${result.requests}  ${failed}  p99 ${result.p99Ms.toFixed(1)} ms  rotation ${seconds(result.rotationMs)}`,
-      );
-      for (const failure of failures.slice(0, 3)) line(pc.dim(`  ${failure}`));
+      const failed = load.failures === 0 ? pc.green("failed 0") : pc.red(`failed ${load.failures}`);
+      line(`requests ${load.requests}  ${failed}  p99 ${ms(load.p99Ms)}  rotation ${seconds(rotationMs)}`);
+      const rate = `${perSecond(load.requestsPerSecond)}, each pair at least ${leastPerPair} times`;
+      line(pc.dim(`${rate}; the same rate before the rotation: failed ${control.failures}, p99 ${ms(control.p99Ms)}`));
+      for (const text of explanation(verdict, control)) line(text);
+      for (const { from, to, text } of firstFailures.slice(0, 3)) line(pc.dim(`  ${from} -> ${to}: ${text}`));
+    },
+    closing: (result: DemoResult, status: MeshStatus, control: boolean) => {
       if (control) line("The gates were overridden and one proxy was cut off: this is what they are for.");
       for (const root of status.roots)
         line(pc.dim(`${root.name}  serial ${root.serial.slice(0, 16)}…  sha256 ${root.fingerprint.slice(0, 16)}…`));
@@ -101,6 +116,31 @@ function row(cells: readonly string[]): string {
     .map((cell, index) => cell.padEnd(COLUMNS[index]?.[1] ?? 0))
     .join("")
     .trimEnd();
+}
+
+/** For a demo that lost requests: what was measured, and what it tells. */
+function explanation({ load, cause, refusals }: Verdict, control: Load): string[] {
+  if (cause === "none") return [];
+  const late = `${load.lateFailures} of the ${load.failures} failed for want of an answer in time`;
+  const refused = `the Envoys refused ${refusals ?? "an unknown number of"} certificates or connections`;
+  const stall = `event loop late by up to ${load.stallMs} ms, before the rotation ${control.stallMs} ms`;
+  return [`${late}; ${refused}; ${stall}.`, CAUSES[cause]];
+}
+
+const CAUSES: Readonly<Record<Exclude<Cause, "none">, string>> = {
+  rotation: "No load makes an Envoy refuse a certificate: the rotation lost requests.",
+  overload:
+    "All of it looks like an overloaded machine: take fewer --proxies or a lower --rate, or end what else keeps it busy, and run it again.",
+  unclear:
+    "This tells neither an overloaded machine nor a fault of the rotation for sure: see the Envoys' logs (--keep).",
+};
+
+function perSecond(rate: number): string {
+  return `${Number(rate.toFixed(1))} requests a second`;
+}
+
+function ms(value: number): string {
+  return `${value.toFixed(1)} ms`;
 }
 
 function seconds(ms: number): string {

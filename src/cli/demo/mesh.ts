@@ -11,6 +11,7 @@ import { type EnvoyProcess, startEnvoy } from "../../envoy/process.ts";
 import type { XdsVariant } from "../../envoy/secret-sources.ts";
 import type { BootstrapAnswer, BootstrapRequest } from "../../serve/admin-api.ts";
 import { freePorts } from "./free-ports.ts";
+import { pairsInTurn } from "./pace.ts";
 import { type Relay, startRelay } from "./relay.ts";
 import { type EchoApp, startEchoApp, type TrafficTarget } from "./traffic.ts";
 
@@ -164,15 +165,12 @@ export class DemoMesh {
     return proxy;
   }
 
-  /** Every started proxy to every other. */
+  /** Every started proxy to every other, as `pairsInTurn`. */
   targets(): TrafficTarget[] {
-    const names = [...this.proxies.keys()];
-    return names.flatMap((from) =>
-      names.flatMap((to) => {
-        const port = this.#plan(from).outbound.get(to);
-        return port === undefined ? [] : [{ from, to, url: `http://127.0.0.1:${port}/` }];
-      }),
-    );
+    return pairsInTurn([...this.proxies.keys()]).flatMap(({ from, to }) => {
+      const port = this.#plan(from).outbound.get(to);
+      return port === undefined ? [] : [{ from, to, url: `http://127.0.0.1:${port}/` }];
+    });
   }
 
   async stop(): Promise<void> {

@@ -6,6 +6,7 @@ import { MeshrootError } from "../../core/errors.ts";
 import { DEFAULT_NAMESPACE, type MeshRoot, type Role } from "../../core/mesh-root.ts";
 import type { LoadedContext } from "../../envoy/admin.ts";
 import { rootFiles } from "../../stores/files/root-files.ts";
+import type { Cause, Load } from "./load.ts";
 import type { DemoMesh } from "./mesh.ts";
 
 export const OLD_ROOT = "osm-mesh-root-certificate";
@@ -35,12 +36,17 @@ export type StoryStep = {
 };
 
 /** The one JSON object that `--json` prints. */
-export type DemoResult = {
+export type DemoResult = Omit<Load, "failures"> & {
   readonly envoy: string;
   readonly proxies: number;
-  readonly requests: number;
   readonly failed: number;
-  readonly p99Ms: number;
+  /** How often the pair was asked that was asked least. */
+  readonly leastPerPair: number;
+  /** Connections between proxies that the Envoys say to have refused; missing when one could not be asked. */
+  readonly refusals?: number;
+  readonly cause: Cause;
+  /** The same rate before the rotation. */
+  readonly control: Load;
   readonly rotationMs: number;
   readonly steps: readonly StoryStep[];
 };

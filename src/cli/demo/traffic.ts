@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { createServer, request } from "node:http";
 import type { AddressInfo } from "node:net";
 import { latencyHistogram } from "./latency-histogram.ts";
+import { startPace } from "./pace.ts";
 
 export type TrafficTarget = { readonly from: string; readonly to: string; readonly url: string };
 
@@ -19,20 +20,27 @@ export type TrafficResult = {
   /** Requests that ended, well or not. */
   readonly requests: number;
   readonly failures: number;
+  /** Those failures among them that took `lateMs` or longer: nobody answered in time, where a refusal comes at once. */
+  readonly lateFailures: number;
   /** The first 20. */
   readonly firstFailures: readonly TrafficFailure[];
   /** Latency of the requests that went well, in milliseconds; 0 while there are none. */
   readonly p50Ms: number;
   readonly p99Ms: number;
+  /** The longest time that this process was kept from sending, in milliseconds: its own event loop was late by that much. */
+  readonly stallMs: number;
   readonly targets: readonly { readonly from: string; readonly to: string; requests: number; failures: number }[];
 };
 
 export type TrafficOptions = {
+  /** Asked in turn. */
   readonly targets: readonly TrafficTarget[];
-  /** Requests per second for each target. */
-  readonly ratePerTarget: number;
+  /** To all targets together. */
+  readonly requestsPerSecond: number;
   /** A request with no complete answer by then has failed. */
   readonly timeoutMs: number;
+  /** By default no failure counts as late. */
+  readonly lateMs?: number;
   readonly onFailure?: (failure: TrafficFailure) => void;
 };
 
@@ -47,51 +55,58 @@ const KEPT_FAILURES = 20;
 const TICK_MS = 5;
 
 /**
- * Sends GETs at a steady rate that does not slow down when answers do (an open loop; a stall of this process is made up
- * for, up to one second). Anything but a complete 200 within `timeoutMs`, from the echo app of the target, is a failure.
+ * Sends GETs at the pace of `startPace`, which does not slow down when answers do (an open loop). Anything but a complete 200
+ * within `timeoutMs`, from the echo app of the target, is a failure.
  */
 export function startTraffic(options: TrafficOptions): Traffic {
+  const { targets, requestsPerSecond, timeoutMs, lateMs = Number.POSITIVE_INFINITY } = options;
   const latencies = latencyHistogram();
   const firstFailures: TrafficFailure[] = [];
-  const counts = options.targets.map(({ from, to }) => ({ from, to, requests: 0, failures: 0 }));
+  const counts = targets.map(({ from, to }) => ({ from, to, requests: 0, failures: 0 }));
   const underWay = new Set<Promise<void>>();
+  let lateFailures = 0;
+  let stallMs = 0;
 
   const sendOne = async (index: number): Promise<void> => {
-    const target = options.targets[index];
+    const target = targets[index];
     const count = counts[index];
     if (target === undefined || count === undefined) return;
     const startedMs = performance.now();
-    const error = await get(target, options.timeoutMs);
+    const error = await get(target, timeoutMs);
+    const tookMs = performance.now() - startedMs;
     count.requests++;
     if (error === undefined) {
-      latencies.record(performance.now() - startedMs);
+      latencies.record(tookMs);
       return;
     }
     count.failures++;
+    if (tookMs >= lateMs) lateFailures++;
     const failure = { at: Date.now(), from: target.from, to: target.to, text: error };
     if (firstFailures.length < KEPT_FAILURES) firstFailures.push(failure);
     options.onFailure?.(failure);
   };
 
-  const startedMs = performance.now();
-  let sent = 0;
+  let lastMs = performance.now();
+  const due = startPace(requestsPerSecond, lastMs);
+  let turn = 0;
   const timer = setInterval(() => {
-    const due = Math.floor(((performance.now() - startedMs) * options.ratePerTarget) / 1000) + 1;
-    sent = Math.max(sent, due - Math.ceil(options.ratePerTarget));
-    for (; sent < due; sent++) {
-      for (const index of options.targets.keys()) {
-        const one = sendOne(index).finally(() => underWay.delete(one));
-        underWay.add(one);
-      }
+    const nowMs = performance.now();
+    stallMs = Math.max(stallMs, nowMs - lastMs - TICK_MS);
+    lastMs = nowMs;
+    for (let left = due(nowMs); left > 0; left--) {
+      const one = sendOne(turn++ % targets.length).finally(() => underWay.delete(one));
+      underWay.add(one);
     }
   }, TICK_MS);
 
   const result = (): TrafficResult => ({
     requests: counts.reduce((sum, count) => sum + count.requests, 0),
     failures: counts.reduce((sum, count) => sum + count.failures, 0),
+    lateFailures,
     firstFailures: [...firstFailures],
     p50Ms: latencies.percentile(0.5),
     p99Ms: latencies.percentile(0.99),
+    stallMs,
     targets: counts.map((count) => ({ ...count })),
   });
   return {

@@ -22,7 +22,7 @@ async function serve(t: TestContext, listener: RequestListener) {
 
 test("each request is a connection of its own, and all are counted", async (t) => {
   const { url, connections } = await serve(t, (_incoming, outgoing) => void outgoing.end("b ok"));
-  const traffic = startTraffic({ targets: [{ from: "a", to: "b", url }], ratePerTarget: 500, timeoutMs: 60_000 });
+  const traffic = startTraffic({ targets: [{ from: "a", to: "b", url }], requestsPerSecond: 500, timeoutMs: 60_000 });
   await eventually("some requests", () => traffic.result().requests >= 20);
   const result = await traffic.stop();
   assert.equal(result.failures, 0);
@@ -50,12 +50,43 @@ test("a refusal, a reset, a status, a stranger, a cut body and silence are failu
   for (const [name, listener, text] of cases) {
     const url = listener === undefined ? "http://127.0.0.1:1/" : (await serve(t, listener)).url;
     const timeoutMs = name === "silence" ? 50 : 60_000;
-    const traffic = startTraffic({ targets: [{ from: "a", to: "b", url }], ratePerTarget: 100, timeoutMs });
+    const traffic = startTraffic({ targets: [{ from: "a", to: "b", url }], requestsPerSecond: 100, timeoutMs });
     await eventually(name, () => traffic.result().failures > 0);
     const result = await traffic.stop();
     assert.equal(result.failures, result.requests, name);
     assert.match(result.firstFailures[0]?.text ?? "", text);
     assert.equal(result.p50Ms, 0, "failures have no latency");
+  }
+});
+
+test("targets are asked in turn, at the rate of all together, and the time that the process was kept from it is told", async (t) => {
+  const { url } = await serve(t, (_incoming, outgoing) => void outgoing.end("b ok"));
+  const targets = ["1", "2", "3"].map((from) => ({ from, to: "b", url }));
+  const startedMs = performance.now();
+  const traffic = startTraffic({ targets, requestsPerSecond: 300, timeoutMs: 60_000 });
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
+  await eventually("some rounds", () => traffic.result().requests >= 30);
+  const seconds = (performance.now() - startedMs) / 1000;
+  const result = await traffic.stop();
+  const counts = result.targets.map(({ requests }) => requests);
+  assert.ok(Math.max(...counts) - Math.min(...counts) <= 1, counts.join());
+  assert.ok(result.requests <= seconds * 300 + 1, `${result.requests} in ${seconds} s`);
+  assert.ok(result.stallMs >= 40, `${result.stallMs} ms`);
+});
+
+test("failures are late from the given time on", async (t) => {
+  const silent = await serve(t, () => {});
+  for (const [url, lateMs, all] of [
+    [silent.url, 40, true],
+    [silent.url, undefined, false],
+    ["http://127.0.0.1:1/", 40_000, false],
+  ] as const) {
+    const timeoutMs = url === silent.url ? 50 : 60_000;
+    const options = { targets: [{ from: "a", to: "b", url }], requestsPerSecond: 100, timeoutMs };
+    const traffic = startTraffic({ ...options, ...(lateMs === undefined ? {} : { lateMs }) });
+    await eventually("a failure", () => traffic.result().failures > 0);
+    const { failures, lateFailures } = await traffic.stop();
+    assert.equal(lateFailures, all ? failures : 0);
   }
 });
 
@@ -67,7 +98,7 @@ test("only the first failures are kept, each is reported, and counts go to their
       { from: "a", to: "good", url: good.url },
       { from: "a", to: "bad", url: "http://127.0.0.1:1/" },
     ],
-    ratePerTarget: 500,
+    requestsPerSecond: 1_000,
     timeoutMs: 60_000,
     onFailure: () => reported++,
   });
