@@ -4,7 +4,7 @@ import pc from "picocolors";
 import type { MeshStatus } from "../../controller/status.ts";
 import type { Cause, Load } from "./load.ts";
 import type { Verdict } from "./rehearsal.ts";
-import type { DemoResult, StoryStep } from "./rotation-story.ts";
+import { type DemoResult, IN_PART, type StoryStep } from "./rotation-story.ts";
 import type { TrafficResult } from "./traffic.ts";
 
 const COLUMNS = [
@@ -69,8 +69,12 @@ export function demoScreen(json: boolean) {
       const names = Object.keys(short);
       const role = (name: string | undefined) =>
         name === undefined ? "-" : (step.roles[name] ?? (step.step === 6 ? "(deleted)" : "-"));
+      const shorten = (loaded: string) => {
+        const name = loaded.replace(IN_PART, "");
+        return (short[name] ?? name) + loaded.slice(name.length);
+      };
       const shown = (loaded: StoryStep["loaded"]) => {
-        const lists = Object.values(loaded).map((list) => list.map((name) => short[name] ?? name).toSorted());
+        const lists = Object.values(loaded).map((list) => list.map(shorten).toSorted());
         return [...new Set(lists.map((list) => list.toReversed().join(" + ")))].join(" | ");
       };
       const validates = step.trusted.length === 2 ? "old + new" : step.step < 4 ? "old" : "new";
@@ -113,7 +117,7 @@ export function demoScreen(json: boolean) {
 
 function row(cells: readonly string[]): string {
   return cells
-    .map((cell, index) => cell.padEnd(COLUMNS[index]?.[1] ?? 0))
+    .map((cell, index) => `${cell}  `.padEnd(COLUMNS[index]?.[1] ?? 0))
     .join("")
     .trimEnd();
 }

@@ -12,6 +12,9 @@ import type { DemoMesh } from "./mesh.ts";
 export const OLD_ROOT = "osm-mesh-root-certificate";
 export const NEW_ROOT = "osm-mesh-root-certificate-2";
 
+/** After the name of a root that only some of an Envoy's contexts have loaded. */
+export const IN_PART = " (in part)";
+
 export type StoryStep = {
   readonly step: number;
   /** Role of each MRC, by name; a deleted one is missing. */
@@ -25,8 +28,8 @@ export type StoryStep = {
   /** Proxies that ACKed everything that the step sent. */
   readonly acked: number;
   /**
-   * Per proxy: names of the roots that its Envoy's own /certs showed loaded. V: Envoy before 1.40 lists the first of a
-   * bundle only, which is the newest.
+   * Per proxy: names of the roots that its Envoy's own /certs showed loaded, with `IN_PART` after one that is not in every
+   * context. V: Envoy before 1.40 lists the first of a bundle only, which is the newest.
    */
   readonly loaded: Readonly<Record<string, readonly string[]>>;
   /** Fingerprints of the roots that xDS connections are validated with, by the server and by the proxies. */
@@ -150,10 +153,6 @@ type Loaded = { readonly mesh: Record<string, string[]>; readonly xds: Record<st
  */
 async function loadedRoots(mesh: DemoMesh, status: MeshStatus): Promise<Loaded> {
   const nameOf = new Map(status.roots.map((root) => [root.serial, root.name]));
-  const names = (contexts: readonly LoadedContext[]): string[] => {
-    const serials = new Set(contexts.flatMap(({ trusted }) => trusted.map(({ serial }) => serial)));
-    return [...serials].map((serial) => nameOf.get(serial) ?? `unknown ${serial.slice(0, 8)}`).toSorted();
-  };
   const isOnXds = ({ chain }: LoadedContext) =>
     chain.some(({ uris }) => uris.some((uri) => uri.startsWith("meshroot://")));
   const found = await Promise.all(
@@ -161,10 +160,27 @@ async function loadedRoots(mesh: DemoMesh, status: MeshStatus): Promise<Loaded> 
   );
   return {
     mesh: Object.fromEntries(
-      found.map(({ name, contexts }) => [name, names(contexts.filter((context) => !isOnXds(context)))]),
+      found.map(({ name, contexts }) => [
+        name,
+        loadedNames(
+          contexts.filter((context) => !isOnXds(context)),
+          nameOf,
+        ),
+      ]),
     ),
-    xds: Object.fromEntries(found.map(({ name, contexts }) => [name, names(contexts.filter(isOnXds))])),
+    xds: Object.fromEntries(found.map(({ name, contexts }) => [name, loadedNames(contexts.filter(isOnXds), nameOf)])),
   };
+}
+
+/** `nameOf`: by serial. */
+export function loadedNames(contexts: readonly LoadedContext[], nameOf: ReadonlyMap<string, string>): string[] {
+  const lists = contexts.map(({ trusted }) => new Set(trusted.map(({ serial }) => serial)));
+  return [...new Set(lists.flatMap((list) => [...list]))]
+    .map((serial) => {
+      const name = nameOf.get(serial) ?? `unknown ${serial.slice(0, 8)}`;
+      return lists.every((list) => list.has(serial)) ? name : name + IN_PART;
+    })
+    .toSorted();
 }
 
 /** Role edits as an operator makes them: in the files. */
