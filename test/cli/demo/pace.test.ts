@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
 import { pairsInTurn, startPace } from "../../../src/cli/demo/pace.ts";
+import fc from "../../support/property.ts";
 
 test("the first request is due at once, the others at even distances", () => {
   const due = startPace(10, 5_000);
