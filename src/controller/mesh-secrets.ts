@@ -7,7 +7,8 @@ import { createHash } from "node:crypto";
 import { type BundleContent, type Content, isLeaf, type LeafContent } from "../core/content.ts";
 import { type ProxyIdentity, principalOf, type ServiceIdentity } from "../core/identity.ts";
 import { needsProof, presentedRoots, readyForLeaf, resumable } from "../core/ledger-queries.ts";
-import { type Consumer, type ProxyRow, type Slot, slotKey } from "../core/ledger-state.ts";
+import { type Consumer, type ProxyRow, type Slot, type StreamId, slotKey } from "../core/ledger-state.ts";
+import { mayAnswerFor } from "../core/refusals.ts";
 import { resolveSecretName } from "../core/secret-names.ts";
 import { knownTrustDomains, type RootId, rootOf, sanForms, type TrustInForce } from "../core/trust.ts";
 import type { KeptLeaf, Leaf, LeafIssuer, LeafKind } from "./leaf-issuer.ts";
@@ -34,9 +35,11 @@ export type SecretOffer =
   | "later"
   | "absent";
 
+/** Who asks. */
+export type Asking = { readonly proxy: ProxyIdentity; readonly consumer: Consumer; readonly stream: StreamId };
+
 /** What is known of the client that asks. `known`: what it holds, if it may go on with that (E15). */
-type Asked = {
-  readonly proxy: ProxyIdentity;
+type Asked = Asking & {
   readonly row: ProxyRow;
   readonly slot: Slot | undefined;
   readonly has: string | undefined;
@@ -71,7 +74,8 @@ export class MeshSecrets {
   }
 
   /** `has`: the version that the client holds, as this stream sent it or the client reported it. */
-  offer(proxy: ProxyIdentity, consumer: Consumer, name: string, has: string | undefined): SecretOffer {
+  offer(asking: Asking, name: string, has: string | undefined): SecretOffer {
+    const { proxy, consumer } = asking;
     const row = this.#controller.ledger.proxies.get(proxy.uuid);
     const resolved = this.#resolve(name, proxy);
     if (row === undefined) return "later";
@@ -79,16 +83,17 @@ export class MeshSecrets {
     const slot = row.slots.get(slotKey(consumer, name));
     const known = has === undefined || slot === undefined ? undefined : resumable(slot, has);
     if (resolved.kind === "leaf" || resolved.kind === "xdsLeaf")
-      return this.#offerLeaf(resolved.kind, { proxy, row, slot, has, known });
+      return this.#offerLeaf(resolved.kind, { ...asking, row, slot, has, known });
     const bundle = this.#bundleFor(resolved.kind, resolved.service);
     if (typeof bundle === "string") return bundle;
     const { version } = bundle.content;
-    const sendable = this.#sendable(slot, version);
+    const sendable = this.#sendable({ ...asking, row, slot }, version);
     const keeps = known?.version === version && typeof sendable !== "string" && !sendable.again;
     return keeps ? { ...sendable, kept: "delta" } : sendable;
   }
 
-  #offerLeaf(kind: LeafKind, { proxy, row, slot, has, known }: Asked): SecretOffer {
+  #offerLeaf(kind: LeafKind, asked: Asked): SecretOffer {
+    const { proxy, row, slot, has, known } = asked;
     const leaf = this.#leaf(kind, proxy, known !== undefined && isLeaf(known) ? known : undefined);
     if (leaf === undefined) return "later";
     if (leaf.privateKeyPem === undefined) {
@@ -96,17 +101,22 @@ export class MeshSecrets {
       this.#issuer.replace(kind, proxy, this.#controller.trust.signer);
       return "later";
     }
+    const sendable = this.#sendable(asked, leaf.fingerprint);
+    // It says that it runs this one, and the ledger agrees: nothing that a gate waits for changes (R57).
+    if (known?.version === leaf.fingerprint && typeof sendable !== "string" && !sendable.again)
+      return { ...sendable, kept: "delta" };
     // Whoever ACKed a leaf once and reports none is another process than the one whose bundles the ledger knows. Of any other
     // no time proves that it will not ask for them again.
     const successorAt = slot?.acked !== undefined && has === undefined ? this.#clock.now() : undefined;
     if (kind === "leaf" && !readyForLeaf(row, this.#neededRoots(), successorAt)) return "later";
-    return this.#sendable(slot, leaf.fingerprint);
+    return sendable;
   }
 
-  #sendable(slot: Slot | undefined, version: string): SecretOffer {
+  #sendable({ row, slot, stream }: Pick<Asked, "row" | "slot" | "stream">, version: string): SecretOffer {
     const refusal = slot?.refusal?.version === version ? slot.refusal : undefined;
     if (refusal !== undefined && this.#clock.now() < refusal.retryAt) return "later";
-    return { version, again: refusal !== undefined || (slot !== undefined && needsProof(slot)) };
+    const isRefused = refusal !== undefined && mayAnswerFor(row, refusal, stream);
+    return { version, again: isRefused || (slot !== undefined && needsProof(slot)) };
   }
 
   /** The proxy's leaf under the signer; a leaf that it kept counts if it is under that root and has not expired (E15). */

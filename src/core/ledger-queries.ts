@@ -2,6 +2,7 @@
 
 import { type Content, isLeaf, type LeafContent } from "./content.ts";
 import { type Consumer, HANDED_OUT, type Ledger, type LiveStream, type ProxyRow, type Slot } from "./ledger-state.ts";
+import { standingRefusals } from "./refusals.ts";
 import type { RootId } from "./trust.ts";
 
 export type AbsentPolicy = "until-leaf-expiry" | "wait";
@@ -183,6 +184,12 @@ export function presentedRoots(ledger: Ledger, now: number, settleMs: number): S
   return roots;
 }
 
+/** E12: the client has said yes to `version`, and to nothing else since; nothing that was sent waits for its answer. */
+export function isInSync({ acked, lines, refusal }: Slot, version: string): boolean {
+  const isOpen = lines.some(({ ended, unanswered }) => ended === undefined && unanswered !== undefined);
+  return acked?.version === version && refusal === undefined && !isOpen;
+}
+
 export type SyncState = "SYNCED" | "NOT SENT" | "STALE" | "ERROR" | "UNKNOWN";
 
 /**
@@ -198,8 +205,9 @@ export function syncState(row: ProxyRow, wanted: (name: string, consumer: Consum
       return version === undefined ? [] : [{ slot: row.slots.get(`${consumer}|${name}`), version }];
     }),
   );
-  if (pairs.every(({ slot, version }) => slot?.acked?.version === version && slot.refusal === undefined))
-    return "SYNCED";
+  // A refusal outlives the stream that brought it; of a name that can't be had any more nobody will answer.
+  const isRefused = standingRefusals(row).some(({ name, consumer }) => wanted(name, consumer) !== undefined);
+  if (!isRefused && pairs.every(({ slot, version }) => slot !== undefined && isInSync(slot, version))) return "SYNCED";
   if (row.error !== undefined) return "ERROR";
   return pairs.some(({ slot }) => slot === undefined) ? "NOT SENT" : "STALE";
 }
@@ -216,9 +224,13 @@ export function resumable(slot: Slot, version: string): Content | undefined {
 
 /**
  * The slot has an ended stream whose deliveries nothing sent since has superseded, so that only another answer can tell
- * what runs: the newest live stream has to be asked once more, in unique bytes.
+ * what runs: the newest live stream has to be asked once more, in unique bytes. Not where all streams brought one and the same
+ * content, and it was ACKed: whichever came last, that is what runs.
  */
 export function needsProof(slot: Slot): boolean {
+  const [only, ...more] = mayRun(slot);
+  const isHandedOut = slot.lines.some(({ stream }) => stream === HANDED_OUT);
+  if (more.length === 0 && only?.version === slot.acked?.version && !isHandedOut) return false;
   const lastSent = Math.max(
     0,
     ...slot.lines.filter((line) => !line.ended).flatMap((line) => line.entries.map((entry) => entry.seq)),

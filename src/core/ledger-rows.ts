@@ -26,6 +26,8 @@ type DurableSlot = {
   readonly overlapped: boolean;
   readonly acked: string | undefined;
   readonly refusal: Refusal | undefined;
+  /** Undefined in what an earlier version stored. */
+  readonly withdrawn?: boolean;
 };
 
 export type DurableRow = {
@@ -53,6 +55,7 @@ export function toDurable(row: ProxyRow): DurableRow {
       overlapped: slot.lines.some((line) => line.overlapped),
       acked: slot.acked?.version,
       refusal: slot.refusal,
+      withdrawn: slot.withdrawn,
     })),
     lastContactAt: row.lastContactAt,
     hadLeaf: row.hadLeaf,
@@ -83,6 +86,7 @@ export function fromDurable(rows: ReadonlyMap<ProxyId, DurableRow>, now: number)
             : [{ stream: "before-restart", entries, overlapped, ended: { at: now, seq: 0 }, superseded: false }],
         acked: acked === undefined ? undefined : { version: acked, seq: 0, at: 0 },
         answered: undefined,
+        withdrawn: slot.withdrawn === true,
         lastAskedAt: now,
       });
       if (slot.kind === "leaf" && entries.length > 0) row.leafFirstSentAt = durable.lastContactAt;

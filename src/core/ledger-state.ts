@@ -21,14 +21,23 @@ export type Line = {
   ended?: { readonly at: number; readonly seq: number };
   /** A send made after its end has been ACKed. */
   superseded: boolean;
+  /** The last send that the client has not answered yet (E12). */
+  unanswered?: number | undefined;
 };
 
-/** A refused content and when it may be sent again (E5). Belongs to the slot, outlives its streams. */
+/**
+ * A refused content and when it may be sent again (E5). Belongs to the slot, outlives its streams: only an answer, or the end of
+ * the slot, ends it (E12).
+ */
 export type Refusal = {
   readonly version: string;
   readonly at: number;
   readonly attempts: number;
   readonly retryAt: number;
+  /** The client's own words. Undefined in what an earlier version stored. */
+  readonly message?: string;
+  /** Who refused it: while that stream lives, another one can't answer for it. */
+  readonly stream?: StreamId;
 };
 
 export type Slot = {
@@ -46,6 +55,8 @@ export type Slot = {
   /** A bundle was ACKed or NACKed on a live stream, and so is stored: the roots it held (E10). */
   answered: { readonly stream: StreamId; readonly roots: readonly RootId[] } | undefined;
   refusal: Refusal | undefined;
+  /** On a stream that went on, the client said that it wants this name no more, and no stream of it asks for it since. */
+  withdrawn: boolean;
   lastAskedAt: number;
 };
 
@@ -135,7 +146,15 @@ export function slotKey(consumer: Consumer, name: string): string {
 }
 
 export function newSlot(what: Pick<Slot, "consumer" | "name" | "kind" | "matchers">, at: number): Slot {
-  return { ...what, lines: [], acked: undefined, answered: undefined, refusal: undefined, lastAskedAt: at };
+  return {
+    ...what,
+    lines: [],
+    acked: undefined,
+    answered: undefined,
+    refusal: undefined,
+    withdrawn: false,
+    lastAskedAt: at,
+  };
 }
 
 /** `firstSeenAt`: long ago, if that is not known. */

@@ -15,6 +15,7 @@ import {
   type Consumer,
   type HandedOut,
   type Ledger,
+  type Line,
   newRow,
   newSlot,
   type ProxyId,
@@ -24,12 +25,10 @@ import {
   slotKey,
   type XdsCredential,
 } from "./ledger-state.ts";
+import { acceptRefused, refuse, retryFrom, showStanding } from "./refusals.ts";
 import { isOwnLeafName } from "./secret-names.ts";
 import type { RootId } from "./trust.ts";
 
-/** Refused contents come back after 30 s, doubling to 30 min (E5). */
-const RETRY_MIN_MS = 30_000;
-const RETRY_MAX_MS = 30 * 60_000;
 /** Longer than Envoy's default drain time (E13). */
 const UNASKED_MS = 15 * 60_000;
 /** Time is looked at every second: after a pause like this one there was nobody to see who came and went. */
@@ -91,7 +90,7 @@ export function record(ledger: Ledger, event: LedgerEvent): number {
       resume(row, event);
       break;
     case "nacked":
-      refuse(row, event);
+      reject(row, event);
       break;
     case "ended":
       end(ledger, row, event);
@@ -116,7 +115,7 @@ export function record(ledger: Ledger, event: LedgerEvent): number {
       else row.forgotten = undefined;
       break;
     case "retry":
-      for (const slot of row.slots.values()) if (slot.refusal) slot.refusal = { ...slot.refusal, retryAt: event.at };
+      retryFrom(row, event.at);
       break;
   }
   return ledger.seq;
@@ -140,10 +139,13 @@ function ask(row: ProxyRow, event: LedgerEvent & { type: "asked" }): void {
   if (stream === undefined) return;
   for (const name of stream.names) {
     const slot = row.slots.get(slotKey(stream.consumer, name));
-    if (slot !== undefined) slot.lastAskedAt = event.at;
+    if (slot === undefined) continue;
+    slot.lastAskedAt = event.at;
+    if (!event.names.has(name)) slot.withdrawn = true;
   }
   stream.names = event.names;
   row.lastContactAt = event.at;
+  askAgain(row, stream.consumer);
   if (stream.consumer === "envoy") row.hadLeaf ||= [...event.names].some((name) => isOwnLeafName(name, row.identity));
   for (const [id, other] of row.streams) {
     if (other === stream || other.consumer !== stream.consumer) continue;
@@ -157,13 +159,24 @@ function ask(row: ProxyRow, event: LedgerEvent & { type: "asked" }): void {
   }
 }
 
+/** What is asked for is not withdrawn; where it was refused before, that stands again (E12). */
+function askAgain(row: ProxyRow, consumer: Consumer): void {
+  for (const slot of row.slots.values()) {
+    if (!slot.withdrawn || slot.consumer !== consumer || isUnasked(row, slot)) continue;
+    slot.withdrawn = false;
+    if (slot.refusal !== undefined && row.error === undefined) showStanding(row);
+  }
+}
+
 function send(row: ProxyRow, seq: number, event: LedgerEvent & { type: "sent" }): void {
   const stream = row.streams.get(event.stream);
   if (stream === undefined) throw new Error("invariant: a send on a stream that the ledger does not know");
   const key = slotKey(stream.consumer, event.name);
   const { name, matchers, content } = event;
   const { consumer } = stream;
-  const slot = row.slots.get(key) ?? newSlot({ consumer, name, kind: content.kind, matchers }, event.at);
+  const known = row.slots.get(key);
+  const slot = known ?? newSlot({ consumer, name, kind: content.kind, matchers }, event.at);
+  if (known === undefined) slot.withdrawn = !stream.names.has(name);
   row.slots.set(key, slot);
   const isNews = !mentions(slot, content.version);
   let line = slot.lines.find((candidate) => candidate.stream === event.stream);
@@ -173,17 +186,14 @@ function send(row: ProxyRow, seq: number, event: LedgerEvent & { type: "sent" })
     slot.lines.push(line);
   }
   line.entries.push({ seq, content });
+  line.unanswered = seq;
   if (content.kind === "leaf") {
     row.hadLeaf = true;
     row.leafFirstSentAt ??= event.at;
   }
   if (stream.consumer === "envoy") row.sentSinceSynced.add(event.name);
-  if (!isNews) return;
-  // A refused content gets another chance when another secret of the proxy has changed: that may have been to blame (E5).
-  for (const other of row.slots.values()) {
-    if (other !== slot && other.refusal && other.refusal.retryAt > event.at)
-      other.refusal = { ...other.refusal, retryAt: event.at };
-  }
+  // It may have been to blame for what was refused (E5).
+  if (isNews) retryFrom(row, event.at, slot);
 }
 
 function mentions(slot: Slot, version: string): boolean {
@@ -216,9 +226,12 @@ function acknowledge(ledger: Ledger, row: ProxyRow, event: LedgerEvent & { type:
   if ((slot.acked?.seq ?? -1) < event.seq)
     slot.acked = { version: entry.content.version, seq: event.seq, at: event.at };
   if ("roots" in entry.content) slot.answered = { stream: event.stream, roots: entry.content.roots };
-  const refused = slot.refusal?.version;
-  if (!line.entries.some((later) => later.seq > event.seq && later.content.version === refused))
-    slot.refusal = undefined;
+  noteAnswer(line, event.seq);
+  acceptRefused(row, slot, line, event.seq);
+}
+
+function noteAnswer(line: Line, seq: number): void {
+  if (line.unanswered !== undefined && line.unanswered <= seq) line.unanswered = undefined;
 }
 
 /** E14 asks after the Envoy: what its agent says counts only where no Envoy has ever asked for anything. */
@@ -240,24 +253,15 @@ function rootsGone(before: readonly Content[], after: readonly Content[]): RootI
 }
 
 /** NACK(C): C stays, because Envoy stores it and uses it as soon as its companion is replaced (finding 7). */
-function refuse(row: ProxyRow, event: LedgerEvent & { type: "nacked" }): void {
+function reject(row: ProxyRow, event: LedgerEvent & { type: "nacked" }): void {
   row.lastContactAt = event.at;
   const found = find(row, event);
   if (found === undefined) return;
-  const { slot, entry } = found;
+  const { slot, line, entry } = found;
   const { content } = entry;
-  const attempts = slot.refusal?.version === content.version ? slot.refusal.attempts + 1 : 1;
-  const pause = Math.min(RETRY_MIN_MS * 2 ** (attempts - 1), RETRY_MAX_MS);
-  slot.refusal = { version: content.version, at: event.at, attempts, retryAt: event.at + pause };
+  noteAnswer(line, event.seq);
   if ("roots" in content) slot.answered = { stream: event.stream, roots: content.roots };
-  // An agent refuses what it could not hand on: that says nothing of the mesh's secrets (C5 waits by itself).
-  if (slot.consumer === "agent") return;
-  row.error = {
-    answering: event.name,
-    message: event.message,
-    at: event.at,
-    names: [...new Set([...row.sentSinceSynced, event.name])],
-  };
+  refuse(row, slot, content.version, event);
 }
 
 function end(ledger: Ledger, row: ProxyRow, event: LedgerEvent & { type: "ended" }): void {

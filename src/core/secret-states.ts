@@ -1,6 +1,6 @@
 /** Each secret of a proxy by itself, as CSDS tells of it (E12). `syncState` is the verdict on the whole proxy. */
 
-import { mayRun, syncState } from "./ledger-queries.ts";
+import { isInSync, mayRun, syncState } from "./ledger-queries.ts";
 import { type ProxyRow, type Slot, slotKey } from "./ledger-state.ts";
 
 /** envoy.service.status.v3.ConfigStatus, seen from the server. */
@@ -51,8 +51,7 @@ export function secretStates(row: ProxyRow, wanted: (name: string) => string | u
 function subscribed(slot: Slot | undefined, wanted: string | undefined): ConfigStatus {
   if (slot === undefined || (mayRun(slot).length === 0 && slot.acked === undefined)) return "NOT_SENT";
   if (wanted === undefined) return "UNKNOWN";
-  if (slot.refusal !== undefined) return "STALE";
-  return slot.acked?.version === wanted ? "SYNCED" : "STALE";
+  return isInSync(slot, wanted) ? "SYNCED" : "STALE";
 }
 
 function clientStatus(slot: Slot | undefined, isJudged: boolean, wanted: string | undefined): ClientResourceStatus {

@@ -75,7 +75,7 @@ export class SecretSource implements ResourceSource<ClientIdentity> {
           );
         }
       },
-      offer: (name, has) => secrets.offer(proxy, consumer, name, has),
+      offer: (name, has) => secrets.offer({ proxy, consumer, stream }, name, has),
       resumed: (name, version) => {
         log.debug(
           { component: "xds", proxy: proxy.uuid, name, version },

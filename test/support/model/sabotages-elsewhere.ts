@@ -10,9 +10,9 @@ export const SABOTAGES_ELSEWHERE: readonly (Sabotage & { readonly caughtBy: stri
   {
     name: "a NACK leaves no error",
     rule: "E12",
-    file: "src/core/ledger.ts",
-    from: "  row.error = {\n    answering",
-    to: "  void {\n    answering",
+    file: "src/core/refusals.ts",
+    from: "row.error = { answering: name,",
+    to: "void { answering: name,",
     caughtBy: "test/core/evidence-ledger.test.ts",
   },
   {

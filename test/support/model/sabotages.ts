@@ -82,8 +82,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "a NACK removes the content",
     rule: "E6",
     file: LEDGER,
-    from: "  const { slot, entry } = found;\n  const { content } = entry;\n",
-    to: "  const { slot, entry, line } = found;\n  line.entries = line.entries.filter((one) => one !== entry);\n  const { content } = entry;\n",
+    from: "  const { slot, line, entry } = found;\n  const { content } = entry;\n",
+    to: "  const { slot, line, entry } = found;\n  line.entries = line.entries.filter((one) => one !== entry);\n  const { content } = entry;\n",
   },
   {
     name: "no settling",
