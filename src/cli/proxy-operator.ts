@@ -1,18 +1,32 @@
 import type { Command } from "commander";
 import type { OperatorAction, OperatorAnswer } from "../controller/operator.ts";
+import { ASSUMED_FOR, type AssumedFor } from "../core/assumptions.ts";
 import { MeshrootError } from "../core/errors.ts";
 import { requestOperation } from "./admin-client.ts";
 import type { CliContext } from "./context.ts";
 import { openStore, type StoreFlags, withStore } from "./root-common.ts";
 
-type Flags = StoreFlags & { readonly reason?: string; readonly undo?: boolean };
+type Flags = StoreFlags & { readonly reason?: string; readonly undo?: boolean; readonly for?: string };
 
 const NAMES =
   "\nNAME is the proxy's uuid, at least four characters of its beginning, or its identity (sa.ns) where one proxy has it.";
 const FORGET_WARNING =
   "it is your word that the process is gone: if it is alive after all, requests to and from it can fail until it has answered again";
-const ASSUME_WARNING =
-  "it is your word that the proxy trusts every root in force: if it does not, requests to and from it fail once the signer moves";
+/** What goes wrong where the word was wrong. */
+const ASSUME_WARNINGS: Readonly<Record<AssumedFor, string>> = {
+  "mesh-trust":
+    "it is your word that the proxy trusts every root in force: if it does not, requests to and from it fail once the signer moves",
+  "xds-trust":
+    "it is your word that the proxy trusts every root in force on its xDS connection: if it does not, it can't reach meshroot once our certificate moves",
+  "xds-credentials":
+    "it is your word that the proxy's agent does not come again with what it used last: if it does, it is refused",
+};
+const ASSUME_HELP = `
+WHAT is one of these, or several with commas between them. Without --for it is what the first hold that waits for the proxy
+asks for, and mesh-trust where none does. The word is about the roots of now, and ends with this rotation.
+  mesh-trust       its Envoy trusts the roots in force, on connections of the mesh
+  xds-trust        the same, on its connection to meshroot
+  xds-credentials  its agent, which is away, does not come again with the credential that it used last`;
 
 /** `meshroot proxy forget NAME --reason TEXT [--undo]`. */
 export function addProxyForget(parent: Command, context: CliContext): void {
@@ -33,14 +47,15 @@ export function addProxyAssume(parent: Command, context: CliContext): void {
   withStore(
     parent
       .command("assume <name>")
-      .description("answer for what a proxy trusts, where meshroot can't prove it (it gets its roots from elsewhere)"),
+      .description("answer for a proxy, for this rotation, where meshroot can't prove what it waits for"),
   )
     .option("--reason <text>", "why; kept in the audit log and shown by `proxy status`")
-    .option("--undo", "take it back")
-    .addHelpText("after", `${NAMES}\nTake care: ${ASSUME_WARNING}.`)
+    .option("--for <what>", `what you answer for: ${ASSUMED_FOR.join(", ")}`)
+    .option("--undo", "take it back, all of it")
+    .addHelpText("after", `${NAMES}\n${ASSUME_HELP}\nTake care: ${ASSUME_WARNINGS["mesh-trust"]}.`)
     .action((name: string, flags: Flags) => {
       const undo = flags.undo === true;
-      return say(context, undo ? "unassume" : "assume", name, flags, undo ? undefined : ASSUME_WARNING);
+      return say(context, undo ? "unassume" : "assume", name, flags, undo ? undefined : ASSUME_WARNINGS["mesh-trust"]);
     });
 }
 
@@ -66,14 +81,28 @@ async function say(
     const take = warning === undefined ? "" : ` Take care: ${warning}.`;
     throw new MeshrootError("MR5001", `${VERB[action]} needs --reason`, `Say why with --reason TEXT.${take}`);
   }
+  const some = assumedFor(flags.for);
   const { dataDir } = openStore(context, flags);
-  const request = { action, name, reason };
+  const request = { action, name, reason, ...(some === undefined ? {} : { for: some }) };
   const answer = await requestOperation(dataDir, request);
   const done = answer ?? (await (await import("../serve/offline.ts")).offlineOperate(dataDir, request));
   context.stdout(`proxy/${done.proxy} ${RESULT[action](done)}\n`);
-  if (warning !== undefined) context.stderr(`warning: ${warning}\n`);
+  const warnings = action === "assume" ? done.for.map((what) => ASSUME_WARNINGS[what]) : [warning ?? []].flat();
+  for (const one of warnings) context.stderr(`warning: ${one}\n`);
   if (answer === undefined)
     context.stderr(`No server runs on ${dataDir}: it is written down there, and holds when one starts.\n`);
+}
+
+/** Throws MR5001. */
+function assumedFor(text: string | undefined): AssumedFor[] | undefined {
+  const words = text?.split(",").map((word) => word.trim());
+  const wrong = words?.find((word) => !ASSUMED_FOR.some((one) => one === word));
+  if (wrong === undefined) return words as AssumedFor[] | undefined;
+  throw new MeshrootError(
+    "MR5001",
+    `--for ${JSON.stringify(wrong)} is nothing that can be answered for`,
+    `Choose from ${ASSUMED_FOR.join(", ")}; several with commas between them.`,
+  );
 }
 
 const VERB: Readonly<Record<OperatorAction, string>> = {
@@ -85,7 +114,7 @@ const VERB: Readonly<Record<OperatorAction, string>> = {
 };
 
 const RESULT: Readonly<Record<OperatorAction, (answer: OperatorAnswer) => string>> = {
-  assume: ({ identity }) => `(${identity}): assumed to trust every root in force`,
+  assume: (answer) => `(${answer.identity}): assumed (${answer.for.join(", ")}) until this rotation is over`,
   unassume: ({ identity }) => `(${identity}): no longer assumed`,
   forget: ({ identity }) => `(${identity}): forgotten until it returns`,
   unforget: ({ identity }) => `(${identity}): no longer forgotten`,

@@ -90,7 +90,11 @@ function presence({ connected, forgotten }: ProxyStatus): string {
 /** What operators have said about this proxy. */
 function wordsOf({ assumed, forgotten }: ProxyStatus): string[] {
   return [
-    ...(assumed === undefined ? [] : [`assumed to trust every root: ${assumed.reason} (since ${assumed.at})`]),
+    ...(assumed === undefined
+      ? []
+      : [
+          `assumed (${assumed.for.join(", ")}) of ${assumed.roots.join(", ")}: ${assumed.reason} (since ${assumed.at}, until this rotation is over)`,
+        ]),
     ...(forgotten === undefined ? [] : [`forgotten until it returns: ${forgotten.reason} (since ${forgotten.at})`]),
   ];
 }

@@ -1,10 +1,13 @@
 /** What an operator may say about one proxy (evidence.md E5, E8, E13): the proxy found by name, and the event for the ledger. */
 
+import { type AssumedFor, answersFor, askedFor } from "../core/assumptions.ts";
 import { MeshrootError } from "../core/errors.ts";
+import type { Hold } from "../core/holds.ts";
 import { identityName } from "../core/identity.ts";
 import type { LedgerEvent } from "../core/ledger.ts";
 import { isConnected } from "../core/ledger-queries.ts";
 import type { Ledger, ProxyRow } from "../core/ledger-state.ts";
+import type { TrustInForce } from "../core/trust.ts";
 
 /** The two that begin with `un` take the other back. */
 export const OPERATOR_ACTIONS = ["assume", "unassume", "forget", "unforget", "retry"] as const;
@@ -16,6 +19,8 @@ export type OperatorRequest = {
   readonly name: string;
   /** For whoever reads the audit later; may be empty for `retry` alone. */
   readonly reason: string;
+  /** `assume` alone: what is answered for. Default: what the first hold that waits for the proxy asks for. */
+  readonly for?: readonly AssumedFor[] | undefined;
 };
 
 export type OperatorAnswer = {
@@ -24,30 +29,40 @@ export type OperatorAnswer = {
   readonly connected: boolean;
   /** Names of the secrets that it refused last. */
   readonly refused: readonly string[];
+  /** What an operator answers for now. */
+  readonly for: readonly AssumedFor[];
 };
+
+/** What stands when the operator speaks. `trust` undefined: nobody knows, and the roots of the next look are meant. */
+export type Standing = { readonly trust?: TrustInForce; readonly holds: readonly Hold[] };
 
 const MIN_PREFIX = 4;
 const MAX_REASON = 500;
 const MAX_CANDIDATES = 10;
 
 /**
- * Finds the proxy and puts the request as a ledger event; changes nothing. Throws MR5002 (no usable reason), MR5005 (no such
+ * Finds the proxy and puts the request as a ledger event; changes nothing. Throws MR5002 (no usable reason or `for`), MR5005 (no such
  * proxy, or nothing to take back), MR5007 (several of that name), MR5008 (`forget` of a proxy that is connected).
  */
 export function operatorEvent(
   ledger: Ledger,
   request: OperatorRequest,
   now: number,
+  { trust, holds }: Standing = { holds: [] },
 ): { readonly event: LedgerEvent & { readonly proxy: string }; readonly row: ProxyRow } {
   const { action } = request;
   const reason = checkedReason(request);
+  if (request.for !== undefined && action !== "assume")
+    throw new MeshrootError("MR5002", `${action} answers for nothing`, "Leave --for away: it belongs to assume.");
   const row = findProxy(ledger, request.name);
   const proxy = row.identity.uuid;
   switch (action) {
     case "retry":
       return { row, event: { type: "retry", proxy, at: now } };
-    case "assume":
-      return { row, event: { type: "assume", proxy, reason, at: now } };
+    case "assume": {
+      const some = request.for?.length ? request.for : [askedFor(holds, proxy)];
+      return { row, event: { type: "assume", proxy, reason, at: now, for: some, roots: trust?.xds } };
+    }
     case "forget":
       if (isConnected(row)) throw connected(row);
       return { row, event: { type: "forget", proxy, reason, at: now } };
@@ -60,12 +75,14 @@ export function operatorEvent(
   }
 }
 
-export function operatorAnswer(row: ProxyRow): OperatorAnswer {
+/** `event` is about to be recorded. */
+export function operatorAnswer(row: ProxyRow, event: LedgerEvent): OperatorAnswer {
   return {
     proxy: row.identity.uuid,
     identity: identityName(row.identity),
     connected: isConnected(row),
     refused: [...row.slots.values()].filter((slot) => slot.refusal !== undefined).map((slot) => slot.name),
+    for: event.type === "assume" ? answersFor(event) : [],
   };
 }
 

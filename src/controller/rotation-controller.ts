@@ -13,6 +13,7 @@ import type { RootListing } from "../core/mesh-root.ts";
 import { checkSet } from "../core/mesh-root-rules.ts";
 import { type GateClock, type Plan, planRotation, wakeAt } from "../core/rotation-plan.ts";
 import { desiredTrust, initialTrust, rootOf, type TrustedRoot, type TrustInForce } from "../core/trust.ts";
+import { endWords } from "./assumed-words.ts";
 import type { Authorities } from "./authorities.ts";
 import { availabilityHolds } from "./availability.ts";
 import { loadLedger, loadTrust, RowWriter, saveTrust } from "./durable-state.ts";
@@ -227,6 +228,7 @@ export class RotationController {
     const now = clock.now();
     record(this.ledger, { type: "tick", at: now });
     this.#noteSynced();
+    endWords(this, log);
     const plan = this.#plan(now);
     const holds = [...availabilityHolds(this.#deps.authorities, this.#trust, this.roots.roots, now), ...plan.holds];
     this.#gates = plan.gates;

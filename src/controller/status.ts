@@ -1,5 +1,6 @@
 /** What people and tools see of the mesh: one value, made afresh for each question. Holds no key. */
 
+import { type AssumedFor, answersFor } from "../core/assumptions.ts";
 import type { Problem } from "../core/errors.ts";
 import type { Hold } from "../core/holds.ts";
 import { identityName } from "../core/identity.ts";
@@ -65,8 +66,8 @@ export type ProxyStatus = {
   readonly error: string | undefined;
   /** Names that it asks for and can't be given: they do not exist, or are not its own. No gate waits for them. */
   readonly unknownNames: readonly string[];
-  /** An operator answers for what this proxy trusts (E8). */
-  readonly assumed: OperatorWord | undefined;
+  /** An operator answers for this proxy (E8, C5): what for, and about which roots, by name. */
+  readonly assumed: AssumedStatus | undefined;
   /** An operator says that its process is gone: it counts again once it returns (E13). */
   readonly forgotten: OperatorWord | undefined;
   readonly xdsCredentialRoot: string | undefined;
@@ -74,6 +75,7 @@ export type ProxyStatus = {
 
 /** `at`: RFC 3339. */
 export type OperatorWord = { readonly reason: string; readonly at: string };
+export type AssumedStatus = OperatorWord & { readonly for: readonly AssumedFor[]; readonly roots: readonly string[] };
 
 export type MeshStatus = {
   /** False: no server runs; this is what was last written down. */
@@ -184,12 +186,17 @@ function proxyStatus(deps: StatusDeps, trust: TrustInForce, row: ProxyRow): Prox
     countsUntil: until ? new Date(until).toISOString() : undefined,
     error: error && `answering ${error.answering}: ${error.message}`,
     unknownNames: undeliverable(row, (name) => deps.wanted(uuid, name) !== undefined),
-    assumed: wordOf(row.assumed),
+    assumed: row.assumed && {
+      reason: row.assumed.reason,
+      at: new Date(row.assumed.at).toISOString(),
+      for: answersFor(row.assumed),
+      roots: (row.assumed.roots ?? trust.xds).map(nameOf),
+    },
     forgotten: wordOf(row.forgotten),
     xdsCredentialRoot: row.auth.envoy && nameOf(row.auth.envoy),
   };
 }
 
-function wordOf(word: ProxyRow["assumed"]): OperatorWord | undefined {
+function wordOf(word: ProxyRow["forgotten"]): OperatorWord | undefined {
   return word && { reason: word.reason, at: new Date(word.at).toISOString() };
 }

@@ -3,6 +3,7 @@
  * the reason why the change has to wait, or undefined.
  */
 
+import { assumes } from "./assumptions.ts";
 import { type Gate, type Hold, type HoldReason, listed, type Waiting, waiting } from "./holds.ts";
 import {
   type AbsentPolicy,
@@ -152,13 +153,13 @@ function noTwoProcessesShareACredential(input: GateInput): Blocked | undefined {
   );
 }
 
-function everyTrustIsOursToProve(input: GateInput): Blocked | undefined {
+function everyTrustIsOursToProve(input: GateInput, root: RootId): Blocked | undefined {
   const formChanges = sanForms(input.trust).length > 1;
   return waitFor(
     input,
     "TrustNotOursToProve",
     (row) => {
-      if (row.assumed !== undefined) return undefined;
+      if (assumes(row, "mesh-trust", root)) return undefined;
       const since = leafOnlySince(row);
       if (since !== undefined && input.now >= since + UNPROVEN_AFTER_MS)
         return "takes a leaf but no trust bundle from us";
@@ -178,7 +179,7 @@ function everyProxyTrusts(input: GateInput, root: RootId): Blocked | undefined {
       if (!trusts(row, root)) return `may still run a bundle without ${name}`;
       // Where it is about to ask for its first bundle, that will hold every root. If it never does, it fails connections from
       // the first moment on, not from when the rule above calls it by its name.
-      const isLeafOnly = row.assumed === undefined && leafOnlySince(row) !== undefined;
+      const isLeafOnly = leafOnlySince(row) !== undefined && !assumes(row, "mesh-trust", root);
       return isLeafOnly ? "has a leaf and has not taken a trust bundle yet" : undefined;
     },
     (list) => `waiting for the ACK of ${name} in the trust bundle from ${list}`,
@@ -201,7 +202,7 @@ function everyXdsClientTrusts(input: GateInput, root: RootId): Blocked | undefin
     input,
     "WaitingForCredentials",
     (row) =>
-      row.assumed !== undefined || trustsOnXds(row, root)
+      assumes(row, "xds-trust", root) || trustsOnXds(row, root)
         ? undefined
         : `not proven to trust ${name} on its xDS connection: ${whatIsMissing(row, root)}`,
     (list) => `no proof yet of trust in ${name} on the xDS connection of ${list}`,

@@ -1,5 +1,6 @@
 /** A hold in full, for people: each proxy that it waits for, since when it is absent and until when it counts, and what ends it. */
 
+import type { AssumedFor } from "./assumptions.ts";
 import type { Hold, HoldReason, Waiting } from "./holds.ts";
 import { ENVOY_USED_IT } from "./ledger-queries.ts";
 
@@ -59,14 +60,17 @@ const FOR_PRESENT: Partial<Readonly<Record<HoldReason, (one: Waiting, hold: Hold
   StillPresented: () => ["Those that are connected are given other leaves; their ACKs end it."],
   WaitingForCredentials: (one, hold) => [
     `Have its credentials renewed: \`meshroot proxy agent\` does it by itself, \`meshroot proxy bootstrap ${one.identity} --out ITS-FOLDER\` once.`,
-    ...(hold.gate === "xdsControlPlane" || (one.absentSide === "agent" && !one.detail.endsWith(ENVOY_USED_IT))
-      ? [assume(one)]
+    ...(hold.gate === "xdsControlPlane" ? [assume(one, "xds-trust")] : []),
+    ...(hold.gate !== "xdsControlPlane" && one.absentSide === "agent" && !one.detail.endsWith(ENVOY_USED_IT)
+      ? [assume(one, "xds-credentials")]
       : []),
   ],
 };
 
-function assume(one: Waiting): string {
-  return `If you have made sure of it yourself: \`meshroot proxy assume ${short(one)} --reason TEXT\`.`;
+/** Trust in the mesh's roots is what `assume` answers for first. */
+function assume(one: Waiting, what: AssumedFor = "mesh-trust"): string {
+  const flag = what === "mesh-trust" ? "" : ` --for ${what}`;
+  return `If you have made sure of it yourself: \`meshroot proxy assume ${short(one)} --reason TEXT${flag}\`.`;
 }
 
 function short({ proxy }: Waiting): string {

@@ -1,5 +1,6 @@
 /** Questions to the ledger. All are pure; evidence.md gives the rules by number. */
 
+import { assumes } from "./assumptions.ts";
 import { type Content, isLeaf, type LeafContent } from "./content.ts";
 import { type Consumer, HANDED_OUT, type Ledger, type LiveStream, type ProxyRow, type Slot } from "./ledger-state.ts";
 import { standingRefusals } from "./refusals.ts";
@@ -106,8 +107,8 @@ export const ENVOY_USED_IT = "its Envoy last authenticated with it";
 /** C5: which of its sides may come to us with a credential under `root`, in words; undefined: none. */
 export function authenticatesWith(row: ProxyRow, root: RootId, now: number): string | undefined {
   if (row.auth.envoy === root) return ENVOY_USED_IT;
-  // With `assume` an operator answers for an agent that is gone for good.
-  if (row.auth.agent === root && row.assumed === undefined) return "its agent last authenticated with it";
+  // An operator may answer for an agent that is gone for good.
+  if (row.auth.agent === root && !assumes(row, "xds-credentials", root)) return "its agent last authenticated with it";
   if (row.issued.some((one) => one.root === root)) return "it was handed one that it has not used yet";
   const sent = [...row.slots.values()].filter((slot) => slot.kind === "xdsLeaf").flatMap((slot) => mayRun(slot));
   const some = sent.some((content) => isLeaf(content) && content.root === root && content.notAfter > now);
@@ -141,12 +142,15 @@ export function leafOnlySince(row: ProxyRow): number | undefined {
   return row.leafFirstSentAt;
 }
 
-const BARE_BUNDLES = /^(ROOTCA|ALL|spiffe:\/\/.*)$/;
+/** By its name for listeners, which take every identity of the mesh. */
+const WITHOUT_NAMES = "root-cert-for-mtls-inbound";
 
-/** E8: it takes its roots from us under a name that leaves the SAN matchers to itself, and none that carries them. */
+/**
+ * E8, slot by slot: a bundle that its Envoy takes from us without our SAN matchers, so that it may stand beside others of its own.
+ * Bundles with matchers that the same Envoy takes for other clusters say nothing of that one (V).
+ */
 export function matchesByItself(row: ProxyRow): boolean {
-  const slots = meshSlots(row, "bundle");
-  return slots.some((slot) => BARE_BUNDLES.test(slot.name)) && !slots.some((slot) => slot.matchers);
+  return meshSlots(row, "bundle").some(({ matchers, name }) => !matchers && name !== WITHOUT_NAMES);
 }
 
 /**

@@ -1,5 +1,6 @@
 /** The shape of the ledger: for every proxy that we know, what it may be running (evidence.md E6). `record` changes it. */
 
+import type { AssumedFor } from "./assumptions.ts";
 import type { BundleContent, Content, SecretKind } from "./content.ts";
 import type { ProxyIdentity } from "./identity.ts";
 import type { RootId } from "./trust.ts";
@@ -124,8 +125,19 @@ export type ProxyRow = {
   lastIssued: { readonly fingerprint: string; readonly at: number } | undefined;
   /** Its Envoy has ACKed or resumed on a stream of this process (E14). */
   heard: boolean;
-  assumed: { readonly reason: string; readonly at: number } | undefined;
-  forgotten: { readonly reason: string; readonly at: number } | undefined;
+  assumed: Assumption | undefined;
+  forgotten: OperatorsWord | undefined;
+};
+
+export type OperatorsWord = { readonly reason: string; readonly at: number };
+
+/**
+ * `for`: undefined in what an earlier version stored, which meant all. `roots`: those that were in force when it was given, on the
+ * mesh or on the xDS port; undefined there, too, until the first look.
+ */
+export type Assumption = OperatorsWord & {
+  readonly for?: readonly AssumedFor[] | undefined;
+  readonly roots?: readonly RootId[] | undefined;
 };
 
 export type Ledger = {

@@ -6,12 +6,14 @@
  * something that the same client processed later.
  */
 
+import { joined } from "./assumptions.ts";
 import { type Content, isLeaf } from "./content.ts";
 import { forgetExpired, noteUse } from "./handed-out.ts";
 import type { ProxyIdentity } from "./identity.ts";
 import { dropSettledLines, withoutTwins } from "./ledger-lines.ts";
 import { mayRun, sidesHere, UNPROVEN_AFTER_MS } from "./ledger-queries.ts";
 import {
+  type Assumption,
   type Consumer,
   type HandedOut,
   type Ledger,
@@ -51,7 +53,7 @@ export type LedgerEvent =
   | { type: "nacked"; proxy: ProxyId; stream: StreamId; name: string; seq: number; message: string; at: number }
   | { type: "ended"; proxy: ProxyId; stream: StreamId; at: number }
   | { type: "synced"; proxy: ProxyId }
-  | { type: "assume"; proxy: ProxyId; reason: string; at: number }
+  | ({ type: "assume"; proxy: ProxyId } & Assumption)
   | { type: "forget"; proxy: ProxyId; reason: string; at: number }
   | { type: "withdraw"; proxy: ProxyId; word: "assume" | "forget" }
   | { type: "retry"; proxy: ProxyId; at: number }
@@ -105,7 +107,7 @@ export function record(ledger: Ledger, event: LedgerEvent): number {
       row.lastIssued = { fingerprint: event.credential.fingerprint, at: event.at };
       break;
     case "assume":
-      row.assumed = { reason: event.reason, at: event.at };
+      row.assumed = joined(row.assumed, assumption(event));
       break;
     case "forget":
       row.forgotten = { reason: event.reason, at: event.at };
@@ -119,6 +121,10 @@ export function record(ledger: Ledger, event: LedgerEvent): number {
       break;
   }
   return ledger.seq;
+}
+
+function assumption({ reason, at, for: some, roots }: Assumption): Assumption {
+  return { reason, at, for: some, roots };
 }
 
 function connect(ledger: Ledger, event: LedgerEvent & { type: "connected" }): void {

@@ -4,6 +4,7 @@ import { Hono } from "hono";
 import { z } from "zod";
 import { OPERATOR_ACTIONS, type OperatorAnswer } from "../controller/operator.ts";
 import type { MeshStatus } from "../controller/status.ts";
+import { ASSUMED_FOR } from "../core/assumptions.ts";
 import { MeshrootError } from "../core/errors.ts";
 import type { BootstrapCredentials } from "./issuing.ts";
 
@@ -25,6 +26,7 @@ export const operatorRequest = z.strictObject({
   action: z.enum(OPERATOR_ACTIONS),
   name: z.string(),
   reason: z.string(),
+  for: z.array(z.enum(ASSUMED_FOR)).optional(),
 });
 
 export type AdminDeps = {

@@ -9,12 +9,13 @@ import {
 } from "../controller/operator.ts";
 import type { Clock, Log } from "../controller/ports.ts";
 import type { RotationController } from "../controller/rotation-controller.ts";
+import { type AssumedFor, answersFor } from "../core/assumptions.ts";
 import { identityName } from "../core/identity.ts";
 import type { Ledger, ProxyRow } from "../core/ledger-state.ts";
 
 const SAID: Readonly<Record<OperatorAction, string>> = {
-  assume: "an operator answers for what this proxy trusts",
-  unassume: "an operator no longer answers for what this proxy trusts",
+  assume: "an operator answers for this proxy, as long as this rotation lasts",
+  unassume: "an operator no longer answers for this proxy",
   forget: "an operator says that this proxy is gone: it holds no gate until it returns",
   unforget: "an operator takes back that this proxy is gone",
   retry: "an operator has refused secrets sent again",
@@ -33,8 +34,8 @@ export type OperateDeps = {
 /** Throws what `operatorEvent` throws, and MR2002 or MR2004 when it can't be written down; then nothing is changed. */
 export function liveOperator({ controller, clock, log, retry }: OperateDeps) {
   return async (request: OperatorRequest): Promise<OperatorAnswer> => {
-    const { event, row } = operatorEvent(controller.ledger, request, clock.now());
-    const answer = operatorAnswer(row);
+    const { event, row } = operatorEvent(controller.ledger, request, clock.now(), controller);
+    const answer = operatorAnswer(row, event);
     controller.observe(event);
     try {
       await controller.durable(event.proxy);
@@ -46,7 +47,8 @@ export function liveOperator({ controller, clock, log, retry }: OperateDeps) {
     }
     const reason = request.reason.trim();
     const said = request.action === "retry" && answer.refused.length === 0 ? NOTHING_TO_RETRY : SAID[request.action];
-    audit(log, row, { action: request.action, reason }, `${said}${reason === "" ? "" : `: ${reason}`}`);
+    const fields = { action: request.action, reason, ...(answer.for.length === 0 ? {} : { for: answer.for }) };
+    audit(log, row, fields, `${said}${listOf(answer.for)}${reason === "" ? "" : `: ${reason}`}`);
     if (request.action === "retry") retry(event.proxy);
     return answer;
   };
@@ -61,9 +63,15 @@ export function auditStandingWords(ledger: Ledger, log: Log): void {
     ] as const) {
       if (word === undefined) continue;
       const since = new Date(word.at).toISOString();
-      audit(log, row, { action, reason: word.reason, since }, `${SAID[action]}, since ${since}: ${word.reason}`);
+      const some = action === "assume" ? answersFor(word) : [];
+      const fields = { action, reason: word.reason, since, ...(some.length === 0 ? {} : { for: some }) };
+      audit(log, row, fields, `${SAID[action]}${listOf(some)}, since ${since}: ${word.reason}`);
     }
   }
+}
+
+function listOf(some: readonly AssumedFor[]): string {
+  return some.length === 0 ? "" : ` (${some.join(", ")})`;
 }
 
 function audit(log: Log, { identity }: ProxyRow, fields: object, message: string): void {

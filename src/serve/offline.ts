@@ -102,16 +102,16 @@ export async function offlineOperate(dataDirPath: string, request: OperatorReque
       `no server runs on ${dataDirPath}: retry needs one, to send the secrets`,
       "Start it with `meshroot serve`; a proxy that connects to it gets what it refused once its pause is over.",
     );
-  await knownTrust(dataDirPath);
+  const { trust } = await knownTrust(dataDirPath);
   const dataDir = await openDataDir(dataDirPath, { lock: true });
   const state = stateFiles(dataDir.state);
   try {
     const now = systemClock.now();
     const ledger = await loadLedger(state, now);
-    const { event, row } = operatorEvent(ledger, request, now);
+    const { event, row } = operatorEvent(ledger, request, now, { trust, holds: [] });
     record(ledger, event);
     await state.writeRows([{ key: row.identity.uuid, value: toDurable(row) }]);
-    return operatorAnswer(row);
+    return operatorAnswer(row, event);
   } finally {
     await state.close();
     await dataDir.close();

@@ -79,6 +79,49 @@ test("E8 a proxy that matches SANs by itself holds the signer while the trust do
   await signerMoves(other);
 });
 
+test("C3: `assume` for a proxy without an agent opens the gate that it was said for, and ends with its rotation", async (t) => {
+  const server = await startServer(t);
+  const cart = startRawProxy(server, await server.credential("cart.shop"), { names: ["default"] });
+  await hasLeaf(server, cart);
+  server.shiftClock(46_000);
+  await askForNext(server);
+  await holdOf(server, "TrustNotOursToProve");
+  const assume = (...flags: string[]) =>
+    runMeshroot(["proxy", "assume", "cart.shop", "--reason", "by hand", ...flags, "--data-dir", server.config.dataDir]);
+  const wrong = await assume("--for", "everything");
+  assert.deepEqual([wrong.code, wrong.stdout], [2, ""]);
+  assert.match(
+    wrong.stderr,
+    /^error: MR5001 --for "everything" .*\nhint: Choose from mesh-trust, xds-trust, xds-credentials/,
+  );
+  const said = await assume();
+  assert.match(said.stdout, /^proxy\/.* \(cart\.shop\): assumed \(mesh-trust\) until this rotation is over\n$/);
+  assert.match(said.stderr, /^warning: .*requests to and from it fail once the signer moves\n$/);
+  await signerMoves(server);
+  await server.setRole(FIRST, "inactive");
+  const hold = await holdOf(server, "WaitingForCredentials", "xdsControlPlane");
+  assert.deepEqual(
+    hold.waitingFor.map(({ proxy }) => proxy),
+    [cart.uuid],
+  );
+  assert.match(waysOut(hold).join(" "), /meshroot proxy assume [0-9a-f]{8} --reason TEXT --for xds-trust/);
+  const shown = await runMeshroot(["proxy", "status", "--data-dir", server.config.dataDir]);
+  assert.match(shown.stderr, new RegExp(`: assumed \\(mesh-trust\\) of ${FIRST}, ${NEXT}: by hand \\(since 2`));
+
+  assert.match((await assume()).stdout, /assumed \(xds-trust\)/, "what the first hold asks for");
+  const { reason, for: some, roots } = stateOf(server, cart)?.assumed ?? assert.fail();
+  assert.deepEqual([reason, some, roots], ["by hand", ["mesh-trust", "xds-trust"], [FIRST, NEXT]]);
+  const line = await server.logged(/^an operator answers for this proxy, .*\(xds-trust\): by hand$/);
+  assert.deepEqual([line.component, line.action, line.for], ["audit", "assume", ["xds-trust"]]);
+  await holdOf(server, "WaitingForCredentials", "bootstrap");
+  cart.leave();
+  startRawProxy(server, await server.credentialFor(cart.uuid, "cart.shop"), { names: ["default"] });
+  await server.logged(
+    /^the rotation is over in which an operator answered for cart\.shop \(mesh-trust, xds-trust\): by hand$/,
+  );
+  assert.equal(stateOf(server, cart)?.assumed, undefined);
+});
+
 test("a name that does not exist: blocks nothing, is warned of once, and shown; a service that comes later is given", async (t) => {
   const server = await startServer(t);
   const names = [...MESH_NAMES, "root-cert-for-mtls-outbound:no/such", "nonsense", "service-cert:shop/pay"];

@@ -32,6 +32,8 @@ export type TestServer = {
   start(): Promise<RunningServer>;
   /** A new xDS credential for `sa.ns`, asked for as the command line does it. */
   credential(identity: string): Promise<BootstrapAnswer>;
+  /** The same for a proxy that there is. */
+  credentialFor(uuid: string, identity: string): Promise<BootstrapAnswer>;
   /** Connected lazily, to the xDS port unless said otherwise; closed by the test. */
   client(tls: BootstrapAnswer | ClientTls, port?: number): XdsTestClient;
   /** A root that the old one will be rotated to, beginning as passive. */
@@ -90,6 +92,12 @@ export async function prepareServer(
     if (found === undefined) throw new Error(`no root ${name}`);
     return found;
   };
+  const credential = async (identity: string, uuid?: string) => {
+    const [serviceAccount = "", namespace = ""] = identity.split(".");
+    const answer = await requestBootstrap(dataDir, { serviceAccount, namespace, kind: "sidecar", uuid });
+    if (answer === undefined) throw new Error("no server answers");
+    return answer;
+  };
   const started = (): RunningServer => {
     if (running === undefined) throw new Error("start() the server first");
     return running;
@@ -107,12 +115,8 @@ export async function prepareServer(
       running = await serve(config, log, "1.2.3-test", clock);
       return running;
     },
-    async credential(identity) {
-      const [serviceAccount = "", namespace = ""] = identity.split(".");
-      const answer = await requestBootstrap(dataDir, { serviceAccount, namespace, kind: "sidecar" });
-      if (answer === undefined) throw new Error("no server answers");
-      return answer;
-    },
+    credential: (identity) => credential(identity),
+    credentialFor: (uuid, identity) => credential(identity, uuid),
     client(tls, port = started().xdsPort) {
       const client = xdsClient(port, "certPem" in tls ? tlsOf(tls) : tls);
       clients.push(client);
