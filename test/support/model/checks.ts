@@ -2,12 +2,12 @@
 
 import type { LeafKind } from "../../../src/controller/leaf-issuer.ts";
 import { type Content, isLeaf } from "../../../src/core/content.ts";
-import { counts } from "../../../src/core/ledger-queries.ts";
+import { counts, syncState } from "../../../src/core/ledger-queries.ts";
 import type { Line, ProxyRow } from "../../../src/core/ledger-state.ts";
 import { XDS_BUNDLE, XDS_LEAF } from "../../../src/core/secret-names.ts";
 import type { TrustInForce } from "../../../src/core/trust.ts";
 import type { Held } from "./credentials.ts";
-import { CONNECT_TIMEOUT_MS, type Context, type LoadedBundle } from "./envoy.ts";
+import { CONNECT_TIMEOUT_MS, type Context, type LoadedBundle, OWN } from "./envoy.ts";
 import { LEAF, type MeshProxy } from "./proxy.ts";
 import { LEAF_MS, SETTINGS, XDS_LEAF_MS } from "./server.ts";
 import type { World } from "./world.ts";
@@ -92,12 +92,31 @@ function checkTrust(world: World, trust: TrustInForce, complain: Complain): void
   const roleOf = (id: string) => world.roots.find((root) => root.name === before.roots[id]?.name)?.role;
   if (world.rolesSeen && before.signer !== trust.signer && roleOf(before.signer) === "active")
     complain("the incumbent keeps signing", `${before.signer} to ${trust.signer}`);
+  if (before.signer !== trust.signer) {
+    checkNobodyRefuses(world, complain);
+    // Who does not count is not waited for: that matchers of its own fit when it returns is its operator's matter.
+    for (const proxy of world.proxies) if (!countedAndCounts(world, proxy)) world.matchFormsOfNow(proxy);
+  }
   const gate = before.signer !== trust.signer || before.mesh.some((id) => !trust.mesh.includes(id));
   // The first look at a new process may show what its predecessor decided just before its death.
   if (!gate || world.now >= server.startedAt + SETTINGS.recoveryMs || server.controller.trust !== trust) return;
   if (server.firstTrust === trust) return;
   const missing = [...server.inherited].filter((uuid) => !server.heard.has(uuid));
   if (missing.length > 0) complain("no gate opens during recovery (E14)", missing.join(", "));
+}
+
+function countedAndCounts({ memory, now, server }: World, { identity: { uuid } }: MeshProxy): boolean {
+  const row = server?.controller.ledger.proxies.get(uuid);
+  return memory.counting.has(uuid) && row !== undefined && counts(row, now, SETTINGS.absentPolicy);
+}
+
+/** E12: the signer moves past nobody who counts and refuses his secrets, whatever became of the stream that said so. */
+function checkNobodyRefuses({ proxies, memory }: World, complain: Complain): void {
+  for (const { identity, index, refused } of proxies) {
+    const [name] = [...refused].find(([, { noted }]) => noted) ?? [];
+    if (name !== undefined && memory.counting.has(identity.uuid))
+      complain("a refusal stands until it is answered (E12)", `the signer moves, and proxy ${index} refuses ${name}`);
+  }
 }
 
 /** E6: what runs, and what is stored and so may run at any time, is in the ledger. */
@@ -179,7 +198,8 @@ function checkTraffic(world: World, complain: Complain): void {
   world.memory.traffic = moment;
   for (const client of world.proxies) {
     for (const server of world.proxies) {
-      const dialling = client.envoy.contexts.get("outbound") ?? client.envoy.contexts.get("inbound") ?? [];
+      const { contexts } = client.envoy;
+      const dialling = [...(contexts.get("outbound") ?? contexts.get("inbound") ?? []), ...(contexts.get(OWN) ?? [])];
       const accepting = server.envoy.contexts.get("inbound") ?? [];
       for (const a of dialling) for (const b of accepting) checkHandshake(world, client, a, server, b, complain);
     }
@@ -243,6 +263,21 @@ export function noteCounting(world: World): void {
   const rows = world.server?.controller.ledger.proxies ?? new Map<string, ProxyRow>();
   const counting = [...rows].filter(([, row]) => counts(row, world.now, SETTINGS.absentPolicy));
   world.memory.counting = new Set(counting.map(([uuid]) => uuid));
+  noteRefusals(world, rows);
+}
+
+/** E12: nobody is called SYNCED who has refused a secret and not accepted it since. */
+function noteRefusals({ proxies, server }: World, rows: ReadonlyMap<string, ProxyRow>): void {
+  for (const { identity, index, refused } of proxies) {
+    const { uuid } = identity;
+    const row = rows.get(uuid);
+    if (refused.size === 0 || row === undefined || server === undefined || TRAFFIC_ONLY) continue;
+    for (const one of refused.values()) one.noted = true;
+    if (syncState(row, (name, consumer) => server.secrets.wanted(uuid, name, consumer)) === "SYNCED")
+      throw new Breach(
+        `a refusal stands until it is answered (E12): proxy ${index} is SYNCED, and refuses ${[...refused.keys()]}`,
+      );
+  }
 }
 
 /**

@@ -32,6 +32,9 @@ export type Context = {
   until: number;
 };
 
+/** The context whose matchers are its own. */
+export const OWN = "own";
+
 /** Which secrets a context is made of. The outbound one is missing in a proxy that only serves. */
 export type ContextShape = { readonly leaf: string; readonly bundle: string };
 
@@ -44,6 +47,8 @@ export class SimulatedEnvoy {
   readonly accepted = new Map<string, string>();
   /** Contents (by version) that it can't load at present. */
   readonly poisoned = new Set<string>();
+  /** SANs that its own configuration matches in the context called `own`, beside the bundle. */
+  ownSans: readonly string[] = [];
   /** Rises whenever a context changes. */
   changes = 0;
   #poisonNext = 0;
@@ -84,11 +89,12 @@ export class SimulatedEnvoy {
       if (leaf?.kind !== "leaf" || bundle?.kind !== "bundle") continue;
       if (this.poisoned.has(bundle.version)) return "Failed to load trusted CA certificates from <inline>";
       if (this.poisoned.has(leaf.version)) return "Failed to load private key from <inline>";
+      const loaded = key === OWN ? { ...bundle, sans: [...bundle.sans, ...this.ownSans] } : bundle;
       const list = (this.contexts.get(key) ?? []).filter((context) => context.until > now - CONNECT_TIMEOUT_MS);
       const current = list.at(-1);
       this.changes += 1;
       if (current !== undefined) current.until = now;
-      this.contexts.set(key, [...list, { leaf, bundle, since: now, until: Number.POSITIVE_INFINITY }]);
+      this.contexts.set(key, [...list, { leaf, bundle: loaded, since: now, until: Number.POSITIVE_INFINITY }]);
     }
     return undefined;
   }

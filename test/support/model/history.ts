@@ -5,7 +5,7 @@ import { syncState } from "../../../src/core/ledger-queries.ts";
 import fc from "../property.ts";
 import { Breach } from "./checks.ts";
 import type { MeshProxy } from "./proxy.ts";
-import { forget, forgetDeparted, recover, STEPS, type Step, type StepName, WEIGHTS } from "./steps.ts";
+import { answerFor, forget, forgetDeparted, recover, STEPS, type Step, type StepName, WEIGHTS } from "./steps.ts";
 import { reap } from "./wires.ts";
 import { World } from "./world.ts";
 
@@ -96,6 +96,7 @@ async function calm(world: World): Promise<void> {
     for (const proxy of world.proxies) {
       forget(world, proxy);
       if (isHeldFor(world, proxy)) world.bootstrap(proxy);
+      if (isUnproven(world, proxy)) answerFor(world, proxy);
     }
     forgetDeparted(world);
     why = unfinished(world);
@@ -118,6 +119,15 @@ function isHeldFor(world: World, proxy: MeshProxy): boolean {
     ({ gate, waitingFor }) =>
       (gate === "xdsControlPlane" || gate === "bootstrap") &&
       waitingFor.some((one) => one.proxy === proxy.identity.uuid),
+  );
+}
+
+/** The signer waits for what nobody but its operator can know (E8). */
+function isUnproven(world: World, proxy: MeshProxy): boolean {
+  const holds = world.server?.controller.holds ?? [];
+  return holds.some(
+    ({ reason, waitingFor }) =>
+      reason === "TrustNotOursToProve" && waitingFor.some((one) => one.proxy === proxy.identity.uuid),
   );
 }
 

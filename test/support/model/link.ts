@@ -17,7 +17,9 @@ import type { Connection } from "./credentials.ts";
 export type Variant = "sotw" | "delta";
 type Message = Buffer | "fin";
 /** `words`: for a person to read. */
-type Request = { readonly bytes: Buffer; readonly words: () => string } | "fin";
+type Request = { readonly bytes: Buffer; readonly words: () => string; readonly verdict?: SaidOf } | "fin";
+/** What a request says of secrets by their names. */
+type SaidOf = { readonly names: readonly string[]; readonly refused: boolean };
 
 /** The server's end of the stream, in the part of grpc-js's interface that the server uses. */
 class Call extends EventEmitter {
@@ -144,6 +146,7 @@ export class Link {
             ...detail,
           })
         : encodeDeltaRequest({ typeUrl: SECRET_TYPE_URL, responseNonce: response.nonce, ...detail }),
+      { names: response.resources.map(({ any }) => decodeSecret(any).name), refused: error !== undefined },
     );
   }
 
@@ -167,7 +170,7 @@ export class Link {
     return this.variant === "sotw" ? decodeSotwResponse(bytes) : decodeDeltaResponse(bytes);
   }
 
-  #send(words: () => string, bytes: Buffer): void {
-    if (!this.clientGone) this.toServer.push({ bytes, words });
+  #send(words: () => string, bytes: Buffer, verdict?: SaidOf): void {
+    if (!this.clientGone) this.toServer.push({ bytes, words, ...(verdict === undefined ? {} : { verdict }) });
   }
 }

@@ -4,7 +4,7 @@ import type { ProxyIdentity } from "../../../src/core/identity.ts";
 import type { Consumer } from "../../../src/core/ledger-state.ts";
 import { CredentialFolder, SimulatedAgent } from "./agent.ts";
 import type { Connection, Held } from "./credentials.ts";
-import { type ContextShape, type Loaded, SimulatedEnvoy } from "./envoy.ts";
+import { type ContextShape, type Loaded, OWN, SimulatedEnvoy } from "./envoy.ts";
 import type { Link, Variant } from "./link.ts";
 import { SERVICE } from "./server.ts";
 
@@ -42,17 +42,24 @@ export type MeshProxy = {
   readonly onTheWay: Held[];
   /** A bootstrap takes its time to get there. */
   slowPost: boolean;
+  /**
+   * Names that it has refused, as the server knows, and not accepted since (E12). `noted`: all was quiet since then, and nothing
+   * on its way to the disk.
+   */
+  readonly refused: Map<string, { noted: boolean }>;
 };
 
 export const MAX_PROXIES = 5;
 export const LEAF = "default";
 const AGENTS = ["none", "beside", "beside", "supervises"] as const;
+export const OWN_BUNDLE = "ROOTCA";
 export const OUTBOUND = `root-cert-for-mtls-outbound:${SERVICE}`;
 
 /**
  * `style`, bit by bit: delta, aggregated, two contexts; then which name it asks for first, and what agent it has. From 224 on
  * its answers are slow.
- * `varied`: the SAN forms of roots differ, so that it takes the bundles that fit that. `leafOnly`: it has its roots from
+ * `varied`: the SAN forms of roots differ, so that it takes the bundles that fit that, and some match names by themselves in one
+ * context beside the others. `leafOnly`: it has its roots from
  * elsewhere, and no context here.
  */
 export function newProxy(options: {
@@ -72,7 +79,9 @@ export function newProxy(options: {
   const both = varied || Math.floor(style / 4) % 2 === 1;
   const shapes: Record<string, ContextShape> = { inbound: { leaf: LEAF, bundle: inbound } };
   if (both) shapes.outbound = { leaf: LEAF, bundle: OUTBOUND };
-  const names = both ? [LEAF, inbound, OUTBOUND] : [LEAF, inbound];
+  const isOwn = varied && style % 7 === 3;
+  if (isOwn) shapes[OWN] = { leaf: LEAF, bundle: OWN_BUNDLE };
+  const names = [LEAF, inbound, ...(both ? [OUTBOUND] : []), ...(isOwn ? [OWN_BUNDLE] : [])];
   const turn = Math.floor(style / 8) % names.length;
   return {
     index,
@@ -101,5 +110,6 @@ export function newProxy(options: {
     shortLived: new Map(),
     onTheWay: [],
     slowPost: false,
+    refused: new Map(),
   };
 }

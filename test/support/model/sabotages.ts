@@ -203,6 +203,34 @@ export const SABOTAGES: readonly Sabotage[] = [
     to: "const known = undefined;",
   },
   {
+    name: "a refusal ends with its stream",
+    rule: "E12",
+    file: QUERIES,
+    from: "!isRefused && pairs.every(",
+    to: "pairs.every(",
+  },
+  {
+    name: "one bundle with our matchers speaks for all",
+    rule: "E8",
+    file: QUERIES,
+    from: "name !== WITHOUT_NAMES);",
+    to: 'name !== WITHOUT_NAMES) && !meshSlots(row, "bundle").some(({ matchers }) => matchers);',
+  },
+  {
+    name: "an operator's word outlives its rotation",
+    rule: "E8",
+    file: "src/core/assumptions.ts",
+    from: "&& assumed.roots?.includes(root) !== false;",
+    to: "&& root !== undefined;",
+    also: [
+      {
+        file: "src/core/assumptions.ts",
+        from: "return roots.some((root) => !trust.xds.includes(root));",
+        to: "return roots.length > 1_000 && trust.xds.length === 0;",
+      },
+    ],
+  },
+  {
     name: "connections outlive their credential's successor",
     rule: "C4",
     file: "src/core/connections.ts",

@@ -2,6 +2,7 @@
 
 import { type MeshRoot, ROLES } from "../../../src/core/mesh-root.ts";
 import { checkCreate, checkDelete, checkUpdate } from "../../../src/core/mesh-root-rules.ts";
+import { OWN } from "./envoy.ts";
 import type { Link } from "./link.ts";
 import type { MeshProxy } from "./proxy.ts";
 import { deliverToClient, deliverToServer, hangUp, hangUpAll, leave, reap } from "./wires.ts";
@@ -88,6 +89,7 @@ export const STEPS = {
   kill: (world, a) => withProxy(world, a, (proxy) => die(world, proxy, false)),
   revive: (world, a) => withProxy(world, a, (proxy) => revive(proxy)),
   forget: (world, a) => withProxy(world, a, (proxy) => forget(world, proxy)),
+  answerFor: (world, a) => withProxy(world, a, (proxy) => answerFor(world, proxy)),
   retry: (world, a) =>
     withProxy(world, a, (proxy) => operator(world, { type: "retry", proxy: proxy.identity.uuid, at: world.now })),
   bootstrap: (world, a) => withProxy(world, a, (proxy) => world.bootstrap(proxy)),
@@ -146,6 +148,7 @@ export const WEIGHTS: Readonly<Record<StepName, number>> = {
   kill: 1,
   revive: 2,
   forget: 1,
+  answerFor: 2,
   retry: 1,
   bootstrap: 2,
   slowPost: 1,
@@ -233,6 +236,11 @@ export function recover(world: World, proxy: MeshProxy): void {
   setPost(world, proxy, false);
   if (proxy.alive) reviveAgent(proxy);
   else killAgent(world, proxy);
+}
+
+/** Only where it is needed: one that takes our matchers alone has nothing to answer for. */
+export function answerFor(world: World, proxy: MeshProxy): void {
+  if (proxy.envoy.shapes[OWN] !== undefined) world.answerFor(proxy);
 }
 
 function setLag(proxy: MeshProxy, how: number): void {

@@ -6,7 +6,7 @@ import { checkNames, checkRefused } from "./checks.ts";
 import { Connection, refusal } from "./credentials.ts";
 import { CONNECT_TIMEOUT_MS } from "./envoy.ts";
 import { Link } from "./link.ts";
-import { type MeshProxy, OUTBOUND } from "./proxy.ts";
+import { type MeshProxy, OUTBOUND, OWN_BUNDLE } from "./proxy.ts";
 import type { Server } from "./server.ts";
 import type { World } from "./world.ts";
 
@@ -136,7 +136,14 @@ export async function deliverToServer(world: World, link: Link): Promise<boolean
   else if (link.stream === undefined && !admits(world, server, link, proxy)) {
     closeAtServer(world, link);
     hangUp(world, link.connection, true);
-  } else link.call.emit("data", message.bytes);
+  } else {
+    const { names = [], refused } = message.verdict ?? {};
+    if (link.connection.consumer === "envoy" && link.call.open)
+      for (const name of names)
+        if (refused) proxy.refused.set(name, { noted: false });
+        else proxy.refused.delete(name);
+    link.call.emit("data", message.bytes);
+  }
   await world.settle("a request");
   return true;
 }
@@ -188,6 +195,8 @@ export async function deliverToClient(world: World, link: Link): Promise<boolean
     if (proxy.agent?.take(link, response)) proxy.agent.answer();
     else hangUp(world, link.connection, true);
   } else {
+    // A configuration is of the day on which it is first used: what comes later, only its operator can answer for.
+    if (!proxy.envoy.stored.has(OWN_BUNDLE)) world.matchFormsOfNow(proxy);
     let error: string | undefined;
     for (const resource of response.resources) {
       const version = link.variant === "delta" ? resource.version : response.version;

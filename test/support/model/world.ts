@@ -1,10 +1,13 @@
 /** A whole mesh in one value: the real server (or none), simulated Envoys, the wires between them, the time. */
 
 import { bundleContent } from "../../../src/controller/mesh-secrets.ts";
+import { principalOf } from "../../../src/core/identity.ts";
 import { isInUse, type MeshRoot, type Role } from "../../../src/core/mesh-root.ts";
+import { sanForms } from "../../../src/core/trust.ts";
 import { root as meshRoot } from "../roots.ts";
 import { checkIssuing, checkMoment, type Memory, newMemory, noteCounting } from "./checks.ts";
 import type { Held } from "./credentials.ts";
+import { OWN } from "./envoy.ts";
 import type { Link } from "./link.ts";
 import { MemoryState } from "./memory-state.ts";
 import { MAX_PROXIES, type MeshProxy, newProxy, OUTBOUND } from "./proxy.ts";
@@ -12,6 +15,11 @@ import { Server, XDS_LEAF_MS } from "./server.ts";
 import { SlowAuthority } from "./slow-authority.ts";
 import { Turns } from "./turns.ts";
 import { connect, deliverToClient, deliverToServer, hangUpAll, leave, reap } from "./wires.ts";
+
+const IDENTITIES = Array.from({ length: MAX_PROXIES }, (_, index) => ({
+  serviceAccount: `sa${index}`,
+  namespace: "shop",
+}));
 
 export class World {
   readonly proxies: MeshProxy[] = [];
@@ -90,15 +98,27 @@ export class World {
     const { index } = proxy;
     const { serviceAccount } = proxy.identity;
     const generation = this.departed.length;
-    this.proxies[index] = newProxy({
-      index,
-      style,
-      generation,
-      serviceAccount,
-      varied: this.varied,
-      leafOnly: false,
-      held,
-    });
+    const { varied } = this;
+    this.proxies[index] = newProxy({ index, style, generation, serviceAccount, varied, leafOnly: false, held });
+  }
+
+  /** Its own configuration names its peers in each SAN form that is in force. */
+  matchFormsOfNow({ envoy }: MeshProxy): void {
+    const trust = this.server?.controller.trust ?? this.memory.trust;
+    if (trust === undefined || envoy.shapes[OWN] === undefined) return;
+    const sans = sanForms(trust).flatMap((form) => IDENTITIES.map((identity) => principalOf(identity, form)));
+    envoy.ownSans = sans.map(({ type, value }) => `${type}:${value}`);
+    envoy.rebuild(this.now);
+  }
+
+  /** The operator of a proxy that matches names by itself sees to them, and answers for it: for the roots of now. */
+  answerFor(proxy: MeshProxy): void {
+    const controller = this.server?.controller;
+    if (controller === undefined) return;
+    this.matchFormsOfNow(proxy);
+    const { xds: roots } = controller.trust;
+    const word = { reason: "its matchers have all forms", at: this.now, for: ["mesh-trust"], roots } as const;
+    controller.observe({ type: "assume", proxy: proxy.identity.uuid, ...word });
   }
 
   /** A bootstrap of this moment; undefined while there is no server to make it. */
@@ -149,10 +169,7 @@ export class World {
       now: () => this.now,
       state: this.state.open(),
       roots: this.#listing(),
-      identities: Array.from({ length: MAX_PROXIES }, (_, index) => ({
-        serviceAccount: `sa${index}`,
-        namespace: "shop",
-      })),
+      identities: IDENTITIES,
       incarnation: this.#incarnation,
       destroyed: this.#destroyed,
       serial: () => ++this.#serial,
@@ -176,6 +193,8 @@ export class World {
     this.turns.clear();
     this.state.crash(mask);
     this.authority.forgetCallers();
+    // What was not on disk yet, the next process does not know.
+    for (const { refused } of this.proxies) for (const [name, { noted }] of refused) if (!noted) refused.delete(name);
     for (const link of this.links) {
       link.call.removeAllListeners();
       link.serverGone = true;
@@ -192,6 +211,7 @@ export class World {
   /** A CDS update takes the outbound cluster, and so its bundle and its context, away. */
   dropOutbound(proxy: MeshProxy): void {
     proxy.outbound = false;
+    proxy.refused.delete(OUTBOUND);
     proxy.envoy.drop("outbound", OUTBOUND);
     const mine = this.links.filter((one) => one.proxy === proxy.index && !one.clientGone);
     const link = mine.find((one) => one.names.includes(OUTBOUND));
