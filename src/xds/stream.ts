@@ -171,6 +171,8 @@ export class XdsStream<Identity> {
     if (input.type !== "changed") this.#take(typeUrl, typed, input);
     if (typed.subscription.inFlight !== undefined) {
       typed.waiting ||= input.type === "changed";
+      // What changed may have been taken back: then nobody waits for it any more.
+      if (input.type === "changed") this.#wakeNext(typeUrl);
       return;
     }
     typed.waiting = this.#mustWait(typeUrl);
@@ -183,9 +185,17 @@ export class XdsStream<Identity> {
   #mustWait(typeUrl: string): boolean {
     for (const earlier of this.#deps.sources.keys()) {
       if (earlier === typeUrl) return false;
-      if (this.#types.get(earlier)?.waiting === true) return true;
+      const typed = this.#types.get(earlier);
+      if (typed?.waiting === true && (typed.subscription.inFlight === undefined || this.#hasNews(typed))) return true;
     }
     return false;
+  }
+
+  /** More would go out if the response on its way were answered. One that was never ACKed, of what has not changed since, is none. */
+  #hasNews({ subscription, view }: Typed): boolean {
+    const { inFlight: _, ...answered } = subscription;
+    const { outputs } = step(answered, { type: "changed" }, view, this.#deps.now());
+    return outputs.some(({ type }) => type === "send");
   }
 
   /** The first type after this one that waited goes on, and wakes the one after it. */

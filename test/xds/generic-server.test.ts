@@ -155,6 +155,35 @@ for (const variant of ["sotw", "delta"] as const) {
   });
 }
 
+test("C8: a type waits only behind a change: an answer that is missing for what has not changed holds nobody up", async (t) => {
+  const { clusters, routes, channel } = await start(t);
+  clusters.set(resources({ a: "1" }));
+  routes.set(resources({ r: "1" }));
+  const ads = sotw(channel, AGGREGATED.sotw);
+  ads.say({ node, typeUrl: CLUSTER });
+  const cluster = await ads.next();
+  ads.say({ typeUrl: ROUTE, resourceNames: ["r"] });
+  const answer = async (values: string) => {
+    const { values: seen, typeUrl, version, nonce } = await ads.next();
+    assert.deepEqual([typeUrl, seen], [ROUTE, [values]]);
+    ads.say({ typeUrl, resourceNames: ["r"], versionInfo: version, responseNonce: nonce });
+  };
+  await answer("r 1");
+  // Everything is set anew, and only routes differ: the clusters' first answer never comes.
+  clusters.set(resources({ a: "1" }));
+  routes.set(resources({ r: "2" }));
+  await answer("r 2");
+  // A change waits, and is taken back.
+  clusters.set(resources({ a: "2" }));
+  routes.set(resources({ r: "3" }));
+  clusters.set(resources({ a: "1" }));
+  await answer("r 3");
+  clusters.set(resources({ a: "2" }));
+  routes.set(resources({ r: "4" }));
+  ads.say({ typeUrl: CLUSTER, versionInfo: cluster.version, responseNonce: cluster.nonce });
+  assert.deepEqual((await ads.next()).values, ["a 2"], "behind a change it waits");
+});
+
 test("R57: a delta client that reconnects gets what has changed, and no more", async (t) => {
   const { clusters, channel } = await start(t);
   clusters.set(resources({ a: "1", b: "2" }));
