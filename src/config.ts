@@ -57,6 +57,10 @@ const SCHEMA = z.object({
     .string()
     .regex(/^[1-9]\d{0,5}$/, "is not a number of streams per second (1-999999)")
     .transform(Number),
+  maxRequestBytes: z.coerce
+    .string()
+    .regex(/^[1-9]\d{3,8}$/, "is not a number of bytes (1000-999999999)")
+    .transform(Number),
   drainWindowMs: duration(),
   xdsPortExtras: word("on", "off"),
   logLevel: word("trace", "debug", "info", "warn", "error", "fatal", "silent"),
@@ -106,6 +110,11 @@ export const SETTINGS: Readonly<Record<Setting, SettingDoc>> = {
     help: "how long an xDS stream lasts, give or take a fifth; its proxy opens the next one at once",
   },
   streamRate: { placeholder: "<number>", standard: "1000", help: "new xDS streams that are let in per second" },
+  maxRequestBytes: {
+    placeholder: "<number>",
+    standard: "4194304",
+    help: "largest xDS request; a proxy that asks for more names at once than fit is refused",
+  },
   drainWindowMs: {
     placeholder: "<duration>",
     standard: "5s",

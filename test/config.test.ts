@@ -37,6 +37,7 @@ test("the defaults", () => {
     absentPolicy: "until-leaf-expiry",
     maxStreamAgeMs: 1_800_000,
     streamRate: 1000,
+    maxRequestBytes: 4_194_304,
     drainWindowMs: 5000,
     xdsPortExtras: "on",
     logLevel: "info",

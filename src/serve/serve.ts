@@ -166,6 +166,7 @@ async function start(
     ...(config.xdsPortExtras === "on" ? { extend: (server) => side.addToXdsPort(server) } : {}),
     maxStreamAgeMs: config.maxStreamAgeMs,
     streamsPerSecond: config.streamRate,
+    maxRequestBytes: config.maxRequestBytes,
     now: clock.now,
   });
   // Closed after the xDS port, so that whoever watches hears NOT_SERVING before streams end (R78).

@@ -40,6 +40,8 @@ export type XdsServerDeps<Identity> = {
   readonly maxStreamAgeMs?: number;
   /** Streams that may be opened per second, and twice as many at once (R76). Default: 1,000. */
   readonly streamsPerSecond?: number;
+  /** A larger request ends its stream with RESOURCE_EXHAUSTED. Default: 4 MiB, as in gRPC. */
+  readonly maxRequestBytes?: number;
   /** A vanished peer is noticed within the sum of both (R74). Default: 30 s and 10 s. */
   readonly keepalive?: { readonly timeMs: number; readonly timeoutMs: number };
   /** Milliseconds since the epoch. */
@@ -50,8 +52,9 @@ const MAX_STREAM_AGE_MS = 30 * 60_000;
 const STREAMS_PER_SECOND = 1_000;
 const KEEPALIVE = { timeMs: 30_000, timeoutMs: 10_000 };
 
-/** A request names secrets and a node: more than this is no proxy's, and would hold up everybody while it is read. */
-const LIMITS = { "grpc.max_receive_message_length": 1024 * 1024, "grpc.max_concurrent_streams": 1_000 };
+/** Some 50,000 names. Every larger request would hold up everybody else while it is read. */
+const MAX_REQUEST_BYTES = 4 * 1024 * 1024;
+const STREAMS_PER_CONNECTION = 1_000;
 
 export class XdsServer<Identity> {
   readonly #deps: XdsServerDeps<Identity>;
@@ -81,7 +84,8 @@ export class XdsServer<Identity> {
     });
     this.#grpc = guarded(
       new Server({
-        ...LIMITS,
+        "grpc.max_receive_message_length": deps.maxRequestBytes ?? MAX_REQUEST_BYTES,
+        "grpc.max_concurrent_streams": STREAMS_PER_CONNECTION,
         "grpc.keepalive_time_ms": keepalive.timeMs,
         "grpc.keepalive_timeout_ms": keepalive.timeoutMs,
       }),

@@ -33,6 +33,30 @@ test("streams beyond the rate are RESOURCE_EXHAUSTED before anything is made for
   assert.equal((await client.ads().request({ names: ["A"] }).ended).code, RESOURCE_EXHAUSTED, "two a second, no more");
 });
 
+test("C9: 20,000 names in one request are served; a request beyond the limit is RESOURCE_EXHAUSTED, and the limit can be set (R87)", async (t) => {
+  const names = Array.from(
+    { length: 20_000 },
+    (_, index) => `root-cert-for-mtls-outbound:namespace-of-a-team/service-${index}`,
+  );
+  assert.ok(names.join("").length > 20_000 * 55);
+  const usual = await startGenericXds(t, { packing: "changed" });
+  usual.set({ [names[19_999] ?? ""]: "1" });
+  for (const stream of [
+    usual.client.secrets().request({ names }),
+    usual.client.deltaSecrets().request({ subscribe: names }),
+  ])
+    assert.equal((await stream.next()).resources.length, 1);
+  assert.equal((await usual.client.fetch({ names })).resources.length, 1);
+  const tooMany = [...names, ...names, ...names, ...names].map((name, index) => `${name}-${index}`);
+  assert.equal((await usual.client.secrets().request({ names: tooMany }).ended).code, RESOURCE_EXHAUSTED);
+
+  const small = await startGenericXds(t, { packing: "one", maxRequestBytes: 10_000 });
+  small.set({ A: "1" });
+  assert.equal((await small.client.secrets().request({ names }).ended).code, RESOURCE_EXHAUSTED);
+  const one = small.client.secrets().request({ names: ["A", "b".repeat(9_000)] });
+  assert.equal((await one.next()).secrets[0]?.name, "A");
+});
+
 test("a drain ends streams with OK one after the other, who owes an answer last, and takes no new ones (R78)", async (t) => {
   const xds = await startGenericXds(t, { packing: "one" });
   xds.set({ A: "1" });
