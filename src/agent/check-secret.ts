@@ -37,6 +37,9 @@ function wrongLeaf(chainPem: string, keyPem: string, identity: ProxyIdentity, no
   // The trust domain may change in a rotation; who the workload is does not.
   if (found.serviceAccount !== identity.serviceAccount || found.namespace !== identity.namespace)
     return `the certificate is for ${found.serviceAccount}.${found.namespace}`;
+  // The server's clock may be ahead for a while: what it refuses once it is back must not replace what it takes now.
+  if (now < leaf.notBefore)
+    return `the certificate is not valid before ${new Date(leaf.notBefore).toISOString()}: look at the clocks of both machines`;
   if (now >= leaf.notAfter) return `the certificate expired at ${new Date(leaf.notAfter).toISOString()}`;
   let key: KeyObject;
   try {

@@ -37,7 +37,9 @@ export class Authorities {
   async load(roots: readonly MeshRoot[], known: Known | undefined): Promise<void> {
     const now = this.#clock.now();
     for (const root of roots) {
-      if (this.trusted.has(root.name) || now < (this.#failedAt.get(root.name) ?? 0) + RETRY_MS) continue;
+      // By the distance: a clock that was set back puts no try off.
+      const sinceFailed = Math.abs(now - (this.#failedAt.get(root.name) ?? 0));
+      if (this.trusted.has(root.name) || sinceFailed < RETRY_MS) continue;
       try {
         await this.#loadOne(root, known);
         this.problems.delete(root.name);
@@ -148,7 +150,7 @@ export class Authorities {
     for (const name of present) this.#missingSince.delete(name);
     for (const [name, spec] of specs) {
       if (present.has(name)) continue;
-      const since = this.#missingSince.get(name) ?? now;
+      const since = Math.min(this.#missingSince.get(name) ?? now, now);
       this.#missingSince.set(name, since);
       if (now < since + DELETED_AFTER_MS || name === signer) continue;
       if (!roots.some(({ provider }) => sameSpec(spec, provider))) await this.#providers.get(spec.kind)?.destroy(spec);

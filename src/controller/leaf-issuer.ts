@@ -1,9 +1,11 @@
 /** One key and leaf per proxy, kept in memory only: a leaf key is never at rest. */
 
+import type { ClockSpan } from "../core/clock-check.ts";
 import type { LeafContent } from "../core/content.ts";
 import type { ProxyIdentity } from "../core/identity.ts";
 import { tokenBucket } from "../core/token-bucket.ts";
 import type { RootId } from "../core/trust.ts";
+import { clockSpan } from "./checked-clock.ts";
 import type { Clock, IssuedCertificate, Log } from "./ports.ts";
 
 export type LeafKind = LeafContent["kind"];
@@ -15,10 +17,13 @@ export type Leaf = MadeLeaf & {
   readonly root: RootId;
   /** When to make the next one, milliseconds since the epoch. */
   readonly renewAt: number;
+  /** The doubt about the clock in which it was made; 0: there was none. */
+  readonly doubt: number;
 };
 
 /** A leaf of before the restart: its proxy goes on with it, and we can't send it, because its key is gone (E15). */
-export type KeptLeaf = Pick<Leaf, "fingerprint" | "notAfter" | "root" | "renewAt"> & {
+export type KeptLeaf = Pick<Leaf, "fingerprint" | "notAfter" | "root" | "renewAt" | "doubt"> & {
+  readonly notBefore: number | undefined;
   readonly privateKeyPem?: undefined;
 };
 
@@ -63,20 +68,23 @@ export class LeafIssuer {
   current(kind: LeafKind, proxy: ProxyIdentity, signer: RootId, kept?: LeafContent): Leaf | KeptLeaf | undefined {
     const holder = this.#holder(kind, proxy);
     const now = this.#deps.clock.now();
+    const span = clockSpan(this.#deps.clock);
     if (holder.leaf === undefined && holder.making === undefined && kept !== undefined) {
-      const { version, root, notAfter } = kept;
-      holder.leaf = { fingerprint: version, root, notAfter, renewAt: this.#deps.renewalTime(now, notAfter) };
+      const { version, root, notBefore, notAfter } = kept;
+      const renewAt = this.#deps.renewalTime(now, notAfter);
+      holder.leaf = { fingerprint: version, root, notBefore, notAfter, renewAt, doubt: 0 };
     }
     const { leaf } = holder;
-    const usable = isUsable(leaf, signer, now);
-    if (!usable || now >= leaf.renewAt) this.#start(holder, signer, now);
+    const usable = isUsable(leaf, signer, span, now);
+    if (!usable || isDue(leaf, span, now)) this.#start(holder, signer, now);
     return usable ? leaf : undefined;
   }
 
   /** As `current`, but nothing is made. */
   peek(kind: LeafKind, uuid: string, signer: RootId): Leaf | KeptLeaf | undefined {
     const leaf = this.#holders.get(key(kind, uuid))?.leaf;
-    return isUsable(leaf, signer, this.#deps.clock.now()) ? leaf : undefined;
+    const { clock } = this.#deps;
+    return isUsable(leaf, signer, clockSpan(clock), clock.now()) ? leaf : undefined;
   }
 
   /** A leaf has to be sent whose key is gone: the next one is made. */
@@ -101,18 +109,17 @@ export class LeafIssuer {
   }
 
   #start(holder: Holder, signer: RootId, now: number): void {
-    if (holder.making === signer || now < (holder.failedAt ?? 0) + RETRY_MS) return;
+    // By the distance, so that a clock that has come back does not put the next try off until it gets there again.
+    if (holder.making === signer || Math.abs(now - (holder.failedAt ?? 0)) < RETRY_MS) return;
     // Whoever goes away empty asks again: streams look at their offers every second.
     if (!this.#rate.take(now)) return;
     holder.making = signer;
+    const { doubt } = clockSpan(this.#deps.clock);
     const { leaf, proxy, kind } = holder;
     const { clock, log, make, onIssued, renewalTime } = this.#deps;
     const name = `${proxy.serviceAccount}.${proxy.namespace}.${proxy.trustDomain}`;
     if (leaf !== undefined) {
-      const why =
-        leaf.root === signer
-          ? `expires in ${Math.round((leaf.notAfter - now) / 1000)}s`
-          : "in progress root certificate rotation";
+      const why = leaf.root === signer ? whyRenewed(leaf, now) : "in progress root certificate rotation";
       // OSM's words, which people grep for.
       log.info({ component: "certificate", proxy: proxy.uuid }, `Cert ${name} should be rotated; ${why}`);
     }
@@ -121,7 +128,7 @@ export class LeafIssuer {
         if (holder.making !== signer) return;
         delete holder.making;
         delete holder.failedAt;
-        holder.leaf = { ...made, root: signer, renewAt: renewalTime(clock.now(), made.notAfter) };
+        holder.leaf = { ...made, root: signer, renewAt: renewalTime(clock.now(), made.notAfter), doubt };
         onIssued(proxy);
       },
       (error: unknown) => {
@@ -141,6 +148,29 @@ function key(kind: LeafKind, uuid: string): string {
   return `${kind} ${uuid}`;
 }
 
-function isUsable<Any extends Leaf | KeptLeaf>(leaf: Any | undefined, signer: RootId, now: number): leaf is Any {
-  return leaf !== undefined && leaf.root === signer && leaf.notAfter > now;
+/** Valid by every reading of the clock: what will be valid later is as useless to a peer as what no longer is. */
+function isUsable<Any extends Leaf | KeptLeaf>(
+  leaf: Any | undefined,
+  signer: RootId,
+  span: ClockSpan,
+  now: number,
+): leaf is Any {
+  if (leaf === undefined || leaf.root !== signer) return false;
+  const { earliest, latest } = readings(leaf, span, now);
+  return leaf.notAfter > latest && (leaf.notBefore ?? 0) <= earliest;
+}
+
+/** One that was made while the clock was in doubt lives longer than asked for, so it is replaced when the doubt has ended. */
+function isDue(leaf: Leaf | KeptLeaf, span: ClockSpan, now: number): boolean {
+  return readings(leaf, span, now).latest >= leaf.renewAt || (leaf.doubt !== 0 && leaf.doubt !== span.doubt);
+}
+
+/** What was made in this very doubt is as good as its root lets it be: another would be no better. */
+function readings(leaf: Leaf | KeptLeaf, span: ClockSpan, now: number): Pick<ClockSpan, "earliest" | "latest"> {
+  return span.doubt !== 0 && leaf.doubt === span.doubt ? { earliest: now, latest: now } : span;
+}
+
+function whyRenewed(leaf: Leaf | KeptLeaf, now: number): string {
+  if ((leaf.notBefore ?? 0) > now) return `not valid before ${new Date(leaf.notBefore ?? 0).toISOString()}`;
+  return `expires in ${Math.round((leaf.notAfter - now) / 1000)}s`;
 }

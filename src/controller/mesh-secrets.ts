@@ -11,6 +11,7 @@ import { type Consumer, type ProxyRow, type Slot, type StreamId, slotKey } from 
 import { mayAnswerFor } from "../core/refusals.ts";
 import { resolveSecretName } from "../core/secret-names.ts";
 import { knownTrustDomains, type RootId, rootOf, sanForms, type TrustInForce } from "../core/trust.ts";
+import { clockSpan } from "./checked-clock.ts";
 import type { KeptLeaf, Leaf, LeafIssuer, LeafKind } from "./leaf-issuer.ts";
 import type { Clock, Log } from "./ports.ts";
 import type { RotationController } from "./rotation-controller.ts";
@@ -119,10 +120,12 @@ export class MeshSecrets {
     return { version, again: isRefused || (slot !== undefined && needsProof(slot)) };
   }
 
-  /** The proxy's leaf under the signer; a leaf that it kept counts if it is under that root and has not expired (E15). */
+  /** The proxy's leaf under the signer; a leaf that it kept counts if it is under that root and valid (E15). */
   #leaf(kind: LeafKind, proxy: ProxyIdentity, kept: LeafContent | undefined): Leaf | KeptLeaf | undefined {
     const { signer } = this.#controller.trust;
-    const good = kept !== undefined && kept.root === signer && kept.notAfter > this.#clock.now();
+    const { earliest, latest } = clockSpan(this.#clock);
+    const isValid = ({ notBefore = 0, notAfter }: LeafContent) => notBefore <= earliest && notAfter > latest;
+    const good = kept !== undefined && kept.root === signer && isValid(kept);
     return this.#issuer.current(kind, proxy, signer, good ? kept : undefined);
   }
 
@@ -181,7 +184,7 @@ export class MeshSecrets {
     // What is newly presented is always under the signer, so only departures can be missed, which is the safe side.
     if (cached !== undefined && cached.trust === trust && cached.signer === signer && now < cached.at + 1_000)
       return cached.roots;
-    const presented = presentedRoots(ledger, now, settleMs);
+    const presented = presentedRoots(ledger, now, settleMs, clockSpan(this.#clock).earliest);
     // What was replaced just before a restart, only the process before it knew.
     const isNew = recoveringSince !== undefined && now < recoveringSince + settleMs;
     const roots = trust.mesh.filter((id) => isNew || id === trust.signer || id === signer || presented.has(id));
@@ -232,5 +235,6 @@ function sanMatchers(trust: TrustInForce, identities: readonly ServiceIdentity[]
 }
 
 function contentOf(kind: LeafKind, leaf: Leaf): Content {
-  return { kind, version: leaf.fingerprint, root: leaf.root, notAfter: leaf.notAfter };
+  const { fingerprint, root, notBefore, notAfter } = leaf;
+  return { kind, version: fingerprint, root, notBefore, notAfter };
 }

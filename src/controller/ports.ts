@@ -1,6 +1,7 @@
 /** What the controller needs from the outside, in its own words. Adapters (stores, providers) implement these. */
 
 import type { KeyObject } from "node:crypto";
+import type { ClockSpan } from "../core/clock-check.ts";
 import type { MeshRoot, ProviderSpec, SecretRef } from "../core/mesh-root.ts";
 
 /** Wall clock in milliseconds since the epoch, and timers. Tests pass their own. */
@@ -8,6 +9,10 @@ export type Clock = {
   now(): number;
   /** Calls back once after `ms` milliseconds; the returned function cancels. */
   after(ms: number, callback: () => void): () => void;
+  /** Milliseconds of a clock that nobody sets, to check the wall clock by. */
+  monotonic?(): number;
+  /** What the time may be, where the clock is checked (checked-clock.ts). */
+  span?(): ClockSpan;
 };
 
 export type KeyPair = { readonly privateKey: KeyObject; readonly publicKey: KeyObject };

@@ -16,6 +16,7 @@ import { desiredTrust, initialTrust, rootOf, type TrustedRoot, type TrustInForce
 import { endWords } from "./assumed-words.ts";
 import type { Authorities } from "./authorities.ts";
 import { availabilityHolds } from "./availability.ts";
+import { clockSpan } from "./checked-clock.ts";
 import { loadLedger, loadTrust, RowWriter, saveTrust } from "./durable-state.ts";
 import { firstUnreadable, KnownRoots, roleChanges } from "./known-roots.ts";
 import type { Clock, Log, StateStore } from "./ports.ts";
@@ -39,7 +40,7 @@ export class RotationController {
   readonly ledger: Ledger;
   readonly #deps: ControllerDeps;
   readonly #rows: RowWriter;
-  readonly #recoveringSince: number | undefined;
+  #recoveringSince: number | undefined;
   readonly #listeners = new Set<(what: "trust" | "plan") => void>();
   #trust: TrustInForce;
   #decided: TrustInForce | undefined;
@@ -226,7 +227,8 @@ export class RotationController {
   async #advance(): Promise<boolean> {
     const { clock, log, settings, state } = this.#deps;
     const now = clock.now();
-    record(this.ledger, { type: "tick", at: now });
+    if (this.#recoveringSince !== undefined) this.#recoveringSince = Math.min(this.#recoveringSince, now);
+    record(this.ledger, { type: "tick", at: now, earliest: clockSpan(clock).earliest });
     this.#noteSynced();
     endWords(this, log);
     const plan = this.#plan(now);
@@ -258,6 +260,7 @@ export class RotationController {
       problem: this.#roots.problem(this.#trust),
       ledger: this.ledger,
       now,
+      earliest: clockSpan(this.#deps.clock).earliest,
       settings: this.#deps.settings,
       recoveringSince: this.#recoveringSince,
       gates: this.#gates,

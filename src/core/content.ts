@@ -10,7 +10,8 @@ export type LeafContent = {
   /** SHA-256 of the leaf certificate (E1). */
   readonly version: string;
   readonly root: RootId;
-  /** Milliseconds since the epoch. */
+  /** Milliseconds since the epoch, as `notAfter`. Undefined in what an earlier version stored. */
+  readonly notBefore?: number;
   readonly notAfter: number;
 };
 

@@ -36,6 +36,8 @@ export type GateInput = {
   readonly trust: TrustInForce;
   readonly ledger: Ledger;
   readonly now: number;
+  /** What the time may be at the earliest: a clock that has leapt lets no certificate expire. Default: `now`. */
+  readonly earliest?: number;
   readonly settings: GateSettings;
   /** When this process read the ledger back; undefined on the very first start of a mesh, where nothing can be missing. */
   readonly recoveringSince: number | undefined;
@@ -85,7 +87,9 @@ export function toHold(gate: Gate, wants: string, root: string, blocked: Blocked
 }
 
 function counting(input: GateInput): ProxyRow[] {
-  return [...input.ledger.proxies.values()].filter((row) => counts(row, input.now, input.settings.absentPolicy));
+  return [...input.ledger.proxies.values()].filter((row) =>
+    counts(row, input.earliest ?? input.now, input.settings.absentPolicy),
+  );
 }
 
 /** The counting proxies for which `detail` has something to say, as a hold's list; undefined when there are none. */
@@ -191,7 +195,8 @@ function noProxyPresents(input: GateInput, root: RootId): Blocked | undefined {
   return waitFor(
     input,
     "StillPresented",
-    (row) => (presents(row, root, input.now) ? `may still present a leaf issued under ${name}` : undefined),
+    (row) =>
+      presents(row, root, input.earliest ?? input.now) ? `may still present a leaf issued under ${name}` : undefined,
     (list) => `leaves issued under ${name} may still be presented by ${list}`,
   );
 }
@@ -220,7 +225,7 @@ function noXdsClientAuthenticatesWith(input: GateInput, root: RootId): Blocked |
     input,
     "WaitingForCredentials",
     (row) => {
-      const how = authenticatesWith(row, root, input.now);
+      const how = authenticatesWith(row, root, input.earliest ?? input.now);
       return how && `may come with a credential under ${name}: ${how}`;
     },
     (list) => `xDS credentials under ${name} are in use at ${list}`,

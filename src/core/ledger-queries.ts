@@ -181,10 +181,10 @@ export function readyForLeaf(row: ProxyRow, needed: readonly RootId[], successor
  * Roots under which some known proxy may present an unexpired leaf, on connections begun up to `settleMs` ago, too: those go on
  * with what was loaded before the ACK (E11).
  */
-export function presentedRoots(ledger: Ledger, now: number, settleMs: number): Set<RootId> {
+export function presentedRoots(ledger: Ledger, now: number, settleMs: number, earliest = now): Set<RootId> {
   const roots = new Set([...ledger.replacedAt].flatMap(([root, at]) => (now < at + settleMs ? [root] : [])));
   for (const row of ledger.proxies.values())
-    for (const leaf of leaves(row)) if (leaf.notAfter > now) roots.add(leaf.root);
+    for (const leaf of leaves(row)) if (leaf.notAfter > earliest) roots.add(leaf.root);
   return roots;
 }
 

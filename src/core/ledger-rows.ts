@@ -15,6 +15,7 @@ import {
   type Refusal,
   slotKey,
 } from "./ledger-state.ts";
+import { RETRY_MAX_MS } from "./refusals.ts";
 import type { RootId } from "./trust.ts";
 
 type DurableSlot = {
@@ -85,6 +86,8 @@ export function fromDurable(rows: ReadonlyMap<ProxyId, DurableRow>, now: number)
             ? []
             : [{ stream: "before-restart", entries, overlapped, ended: { at: now, seq: 0 }, superseded: false }],
         acked: acked === undefined ? undefined : { version: acked, seq: 0, at: 0 },
+        // Put off by a clock that has been set back since.
+        refusal: slot.refusal && { ...slot.refusal, retryAt: Math.min(slot.refusal.retryAt, now + RETRY_MAX_MS) },
         answered: undefined,
         withdrawn: slot.withdrawn === true,
         lastAskedAt: now,

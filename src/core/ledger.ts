@@ -12,6 +12,7 @@ import { forgetExpired, noteUse } from "./handed-out.ts";
 import type { ProxyIdentity } from "./identity.ts";
 import { dropSettledLines, withoutTwins } from "./ledger-lines.ts";
 import { mayRun, sidesHere, UNPROVEN_AFTER_MS } from "./ledger-queries.ts";
+import { restamp } from "./ledger-restamp.ts";
 import {
   type Assumption,
   type Consumer,
@@ -58,7 +59,8 @@ export type LedgerEvent =
   | { type: "withdraw"; proxy: ProxyId; word: "assume" | "forget" }
   | { type: "retry"; proxy: ProxyId; at: number }
   | { type: "issued"; proxy: ProxyId; credential: HandedOut; at: number }
-  | { type: "tick"; at: number };
+  /** `earliest`: what the time may be at the earliest, where the clock is in doubt. */
+  | { type: "tick"; at: number; earliest?: number };
 
 /** Applies one event; returns the sequence number of the ledger after it (for `sent`: that of the send). */
 export function record(ledger: Ledger, event: LedgerEvent): number {
@@ -68,8 +70,11 @@ export function record(ledger: Ledger, event: LedgerEvent): number {
     for (const row of ledger.proxies.values()) {
       // This process slept, or its clock was set: who came and went meanwhile, it could not see.
       if (passed < 0 || passed > LEAP_MS) row.presentSince = event.at;
+      if (passed < 0) restamp(row, event.at);
+      forgetExpired(row, event.earliest ?? event.at);
       forgetOldThings(row, event.at);
     }
+    if (passed < 0) for (const root of ledger.replacedAt.keys()) ledger.replacedAt.set(root, event.at);
     return ledger.seq;
   }
   if (event.type === "connected") connect(ledger, event);
@@ -302,7 +307,6 @@ function isUnasked(row: ProxyRow, { consumer, name }: Slot): boolean {
 
 /** What only time settles: overlapped orphans (E6), and names that a present proxy no longer asks for (E13). */
 function forgetOldThings(row: ProxyRow, now: number): void {
-  forgetExpired(row, now);
   for (const [key, slot] of row.slots) {
     if (slot.lines.some((line) => line.ended !== undefined)) dropSettledLines(slot, now);
     if (now >= Math.max(slot.lastAskedAt, row.presentSince) + UNASKED_MS && isUnasked(row, slot)) row.slots.delete(key);

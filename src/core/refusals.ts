@@ -4,7 +4,8 @@ import type { Line, ProxyRow, Refusal, Slot, StreamId } from "./ledger-state.ts"
 
 /** Refused contents come back after 30 s, doubling to 30 min (E5). */
 const RETRY_MIN_MS = 30_000;
-const RETRY_MAX_MS = 30 * 60_000;
+/** The longest pause before a refused content comes back (E5). */
+export const RETRY_MAX_MS = 30 * 60_000;
 
 type Verdict = { readonly stream: StreamId; readonly name: string; readonly at: number };
 

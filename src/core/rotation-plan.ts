@@ -72,7 +72,8 @@ export function planRotation(input: PlanInput): Plan {
       return false;
     }
     const key = `${gate} ${root}`;
-    const since = input.gates[key] ?? input.now;
+    // A clock that was set back begins anew, instead of waiting until it gets to where it was.
+    const since = Math.min(input.gates[key] ?? input.now, input.now);
     const until = since + input.settings.settleMs;
     gates[key] = since;
     if (input.ledger.proxies.size === 0 || input.now >= until) return true;

@@ -39,6 +39,12 @@ export function createMetrics() {
     rootExpiry: gauge("certificate_expiration_timestamp_seconds", "When a root expires, seconds since the epoch.", [
       "root",
     ]),
+    clockLeaps: gauge("clock_leaps", "How often the wall clock has leapt since the start of the process.", []),
+    clockOff: gauge(
+      "clock_off_seconds",
+      "How far the wall clock is ahead of what is believed to be the time; else 0.",
+      [],
+    ),
     trustGeneration: gauge("trust_generation", "Generation of the trust in force; rises with every change.", []),
     gateBlocked: gauge("rotation_gate_blocked", "1 while a change is held at this gate.", ["gate"]),
   };

@@ -20,8 +20,11 @@ const MIN_RENEWAL_MARGIN_MS = 5 * 60_000;
 /** Upper bound of a common name (X.520 ub-common-name, RFC 5280 appendix A), in characters. */
 const MAX_COMMON_NAME = 64;
 
-/** `now` in ms since the epoch; the certificate ends `validityMs` after it. */
-export type Period = { readonly now: number; readonly validityMs: number };
+/**
+ * `now` in ms since the epoch; the certificate ends `validityMs` after it. `earliest`: what the time may be at the earliest, where
+ * the clock is in doubt; by default `now`.
+ */
+export type Period = { readonly now: number; readonly earliest?: number; readonly validityMs: number };
 
 /**
  * A workload's leaf: its DNS principal as common name and DNS SAN, and where the root's form has SPIFFE its URI SAN too
@@ -84,6 +87,9 @@ export function fitCommonName(name: string): string {
   return name.slice(0, end > 0 ? end : MAX_COMMON_NAME);
 }
 
-function validity({ now, validityMs }: Period): { readonly notBefore: number; readonly notAfter: number } {
-  return { notBefore: now - BACKDATE_MS, notAfter: now + validityMs };
+function validity({ now, earliest = now, validityMs }: Period): {
+  readonly notBefore: number;
+  readonly notAfter: number;
+} {
+  return { notBefore: earliest - BACKDATE_MS, notAfter: now + validityMs };
 }

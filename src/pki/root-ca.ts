@@ -12,6 +12,8 @@ export type RootCaOptions = DistinguishedName & {
   readonly validityMs: number;
   /** Milliseconds since the epoch. */
   readonly now: number;
+  /** What the time may be at the earliest, where the clock is in doubt. Default: `now`. */
+  readonly earliest?: number;
 };
 
 export type RootCa = { readonly certificatePem: string; readonly keyPair: KeyPair };
@@ -21,7 +23,7 @@ export type RootCa = { readonly certificatePem: string; readonly keyPair: KeyPai
  * their subject, as Tresor's do: serial, SKI and AKI differ. Throws MR3004.
  */
 export async function createRootCa(options: RootCaOptions): Promise<RootCa> {
-  const { algorithm, validityMs, now } = options;
+  const { algorithm, validityMs, now, earliest = now } = options;
   const keyPair = await generateKeyPair(algorithm);
   const name = encodeName(options);
   const id = keyId(keyPair.publicKey);
@@ -30,7 +32,7 @@ export async function createRootCa(options: RootCaOptions): Promise<RootCa> {
       serial: randomSerial(),
       issuer: name,
       subject: name,
-      notBefore: now - BACKDATE_MS,
+      notBefore: earliest - BACKDATE_MS,
       notAfter: now + validityMs,
       publicKey: keyPair.publicKey,
       isCa: true,

@@ -45,6 +45,7 @@ export function createTresor(options: TresorOptions): CertificateProvider {
       algorithm: options.keyAlgorithm ?? "rsa-2048",
       validityMs: options.rootValidityMs ?? DEFAULT_ROOT_VALIDITY_MS,
       now: clock.now(),
+      earliest: clock.span?.().earliest ?? clock.now(),
     });
     const data = {
       [CERTIFICATE_KEY]: Buffer.from(certificatePem),

@@ -2,6 +2,7 @@
 
 import { randomUUID } from "node:crypto";
 import type { Authorities } from "../controller/authorities.ts";
+import { clockSpan } from "../controller/checked-clock.ts";
 import type { MadeLeaf, MakeLeaf } from "../controller/leaf-issuer.ts";
 import { bundleContent } from "../controller/mesh-secrets.ts";
 import type { Clock, IssuedCertificate, KeyPair } from "../controller/ports.ts";
@@ -11,7 +12,7 @@ import type { HandedOut } from "../core/ledger-state.ts";
 import { type RootId, rootOf, type TrustInForce } from "../core/trust.ts";
 import { checkLeaf } from "../pki/check.ts";
 import { generateKeyPair, type KeyAlgorithm, privateKeyPem } from "../pki/keys.ts";
-import { renewalTime, serviceLeaf, xdsClient, xdsServer } from "../pki/profiles.ts";
+import { type Period, renewalTime, serviceLeaf, xdsClient, xdsServer } from "../pki/profiles.ts";
 
 /** DNS SANs of our own certificate; bootstraps match the first, whatever the address is. */
 export const XDS_SERVER_NAMES = ["xds.meshroot.internal", "localhost"] as const;
@@ -49,15 +50,22 @@ export class Issuing {
     const form = this.#authorities.formOf(root);
     const request =
       kind === "leaf"
-        ? serviceLeaf(proxy, form, { now, validityMs: this.#options.leafValidityMs }, keyPair)
+        ? serviceLeaf(proxy, form, this.#period(root, this.#options.leafValidityMs), keyPair)
         : xdsClient(
             { ...proxy, trustDomain: form.trustDomain },
-            { now, validityMs: this.#options.xdsCertValidityMs },
+            this.#period(root, this.#options.xdsCertValidityMs),
             keyPair,
           );
     const issued = await this.#authorities.authority(root).issue(request);
     return this.#checked(issued, keyPair, root, now);
   };
+
+  /** Valid by every reading of a clock in doubt; not from before its root, which says nothing more. */
+  #period(root: RootId, validityMs: number): Period {
+    const { earliest, latest } = clockSpan(this.#clock);
+    const rootFrom = this.#authorities.authority(root).notBefore;
+    return { now: latest, earliest: Math.max(earliest, Math.min(rootFrom, latest)), validityMs };
+  }
 
   #checked(issued: IssuedCertificate, keyPair: KeyPair, root: RootId, now: number): MadeLeaf {
     const keyPem = privateKeyPem(keyPair);
@@ -110,10 +118,10 @@ export class Issuing {
   }
 
   /** A certificate of our own under `root`. */
-  async server(root: RootId): Promise<{ chainPem: string; privateKeyPem: string; notAfter: number }> {
+  async server(root: RootId): Promise<MadeLeaf> {
     const now = this.#clock.now();
     const keyPair = await generateKeyPair("ec-p256");
-    const request = xdsServer(XDS_SERVER_NAMES, { now, validityMs: this.#options.xdsCertValidityMs }, keyPair);
+    const request = xdsServer(XDS_SERVER_NAMES, this.#period(root, this.#options.xdsCertValidityMs), keyPair);
     const issued = await this.#authorities.authority(root).issue(request);
     return this.#checked(issued, keyPair, root, now);
   }

@@ -2,6 +2,7 @@
 
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import type { Logger } from "pino";
+import { clockSpan } from "../controller/checked-clock.ts";
 import { type Clock, MANAGED_BY, type SecretStore } from "../controller/ports.ts";
 import type { RotationController } from "../controller/rotation-controller.ts";
 import { MeshrootError } from "../core/errors.ts";
@@ -65,7 +66,16 @@ export class ServerCredentials {
   readonly #ref: { readonly name: string; readonly namespace: string };
   readonly #clock: Clock;
   #current:
-    | { root: RootId; certificatePem: string; privateKeyPem: string; renewAt: number; notAfter: number }
+    | {
+        root: RootId;
+        certificatePem: string;
+        privateKeyPem: string;
+        renewAt: number;
+        notBefore: number;
+        notAfter: number;
+        /** The doubt about the clock in which it was made; 0: there was none. */
+        doubt: number;
+      }
     | undefined;
 
   constructor(deps: { issuing: Issuing; secrets: SecretStore; namespace: string; clock: Clock }) {
@@ -82,10 +92,15 @@ export class ServerCredentials {
   async for(trust: TrustInForce): Promise<{ credentials: FrontCredentials; problem?: unknown }> {
     this.#current ??= await this.#read();
     const current = this.#current;
+    const span = clockSpan(this.#clock);
     const now = this.#clock.now();
-    const usable = current !== undefined && current.root === trust.xdsServer && now < current.notAfter;
+    // What was made in this very doubt about the clock is as good as its root lets it be.
+    const isOfThisDoubt = span.doubt !== 0 && current?.doubt === span.doubt;
+    const { earliest, latest } = isOfThisDoubt ? { earliest: now, latest: now } : span;
+    const isValid = current !== undefined && current.notBefore <= earliest && latest < current.notAfter;
+    const usable = isValid && current.root === trust.xdsServer;
     let problem: unknown;
-    if (!usable || now >= current.renewAt) {
+    if (!usable || latest >= current.renewAt || (current.doubt !== 0 && current.doubt !== span.doubt)) {
       try {
         this.#current = await this.#make(trust.xdsServer);
       } catch (error) {
@@ -106,7 +121,7 @@ export class ServerCredentials {
       root: Buffer.from(root),
     };
     await this.#secrets.write({ ...this.#ref, labels, data });
-    return this.#entry(root, made.chainPem, made.privateKeyPem, made.notAfter);
+    return this.#entry(root, made.chainPem, made.privateKeyPem, made);
   }
 
   /** Undefined also where it can't be used: it is ours alone, and is made again. */
@@ -116,15 +131,17 @@ export class ServerCredentials {
       const [certificate, key, root] = [secret?.data["tls.crt"], secret?.data["tls.key"], secret?.data.root];
       if (certificate === undefined || key === undefined || root === undefined) return undefined;
       if (!new X509Certificate(certificate).checkPrivateKey(createPrivateKey(key))) return undefined;
-      const { notAfter } = inspect(certificate.toString());
-      return this.#entry(root.toString(), certificate.toString(), key.toString(), notAfter);
+      const validity = inspect(certificate.toString());
+      return this.#entry(root.toString(), certificate.toString(), key.toString(), validity);
     } catch {
       return undefined;
     }
   }
 
-  #entry(root: RootId, certificatePem: string, keyPem: string, notAfter: number) {
-    const now = this.#clock.now();
-    return { root, certificatePem, privateKeyPem: keyPem, notAfter, renewAt: renewalTime(now, notAfter) };
+  #entry(root: RootId, certificatePem: string, keyPem: string, validity: { notBefore: number; notAfter: number }) {
+    const { notBefore, notAfter } = validity;
+    const { doubt } = clockSpan(this.#clock);
+    const renewAt = renewalTime(this.#clock.now(), notAfter);
+    return { root, certificatePem, privateKeyPem: keyPem, notBefore, notAfter, renewAt, doubt };
   }
 }

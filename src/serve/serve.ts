@@ -5,6 +5,7 @@ import type { Server } from "node:http";
 import type { Logger } from "pino";
 import type { Config } from "../config.ts";
 import { Authorities } from "../controller/authorities.ts";
+import { type CheckedClock, checkedClock } from "../controller/checked-clock.ts";
 import { LeafIssuer } from "../controller/leaf-issuer.ts";
 import { MeshSecrets } from "../controller/mesh-secrets.ts";
 import type { Clock } from "../controller/ports.ts";
@@ -36,7 +37,7 @@ import { Issuing, spreadRenewal, XDS_SERVER_NAMES } from "./issuing.ts";
 import { firstCredentials, keepCredentials, ServerCredentials } from "./own-credentials.ts";
 import { refusedLine } from "./refused-client.ts";
 import { SideServices } from "./side-services.ts";
-import { systemClock } from "./system-clock.ts";
+import { checkedSystemClock } from "./system-clock.ts";
 
 export type RunningServer = {
   readonly xdsPort: number;
@@ -53,7 +54,7 @@ export async function serve(
   config: Config,
   log: Logger,
   version: string,
-  clock: Clock = systemClock,
+  clock: Clock = checkedSystemClock,
   beforeStep?: BeforeStep,
 ): Promise<RunningServer> {
   const cleanups: (() => unknown)[] = [];
@@ -61,7 +62,8 @@ export async function serve(
     for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
   };
   try {
-    return await start(config, log, version, clock, cleanups, stop, beforeStep);
+    const checked = checkedClock(clock, log, () => performance.now());
+    return await start(config, log, version, checked, cleanups, stop, beforeStep);
   } catch (error) {
     await stop();
     throw error;
@@ -72,7 +74,7 @@ async function start(
   config: Config,
   log: Logger,
   version: string,
-  clock: Clock,
+  clock: CheckedClock,
   cleanups: (() => unknown)[],
   stop: () => Promise<void>,
   beforeStep: BeforeStep | undefined,
@@ -112,6 +114,7 @@ async function start(
     await files.list(),
   );
   cleanups.push(() => controller.stop());
+  clock.recall(Math.max(0, ...[...controller.ledger.proxies.values()].map(({ lastContactAt }) => lastContactAt)));
   auditStandingWords(controller.ledger, log);
 
   const metrics = createMetrics();
@@ -193,7 +196,7 @@ async function start(
   const app = httpApp({
     version,
     metrics,
-    collect: () => collectMetrics(metrics, status(), xds.streams),
+    collect: () => collectMetrics(metrics, status(), xds.streams, clock),
     notReady: () => {
       const problem = controller.signingProblem;
       return problem && `${problem.code} ${problem.message}. ${problem.hint}`;

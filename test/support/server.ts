@@ -6,6 +6,7 @@ import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { requestBootstrap } from "../../src/cli/admin-client.ts";
 import { type Config, loadConfig } from "../../src/config.ts";
+import type { Clock } from "../../src/controller/ports.ts";
 import type { MeshRoot } from "../../src/core/mesh-root.ts";
 import { createLog } from "../../src/ops/log.ts";
 import type { BootstrapAnswer } from "../../src/serve/admin-api.ts";
@@ -27,6 +28,8 @@ export type TestServer = {
   readonly running: RunningServer;
   /** Puts the server's clock forward (ms), with the timers that wait for it, or back. TLS itself takes no part. */
   shiftClock(ms: number): void;
+  /** From the next start on, the server checks its clock as it does outside of tests, so that to shift it is a leap. */
+  checkClock(): void;
   /** Since the first start. */
   readonly log: readonly LogLine[];
   start(): Promise<RunningServer>;
@@ -77,7 +80,8 @@ export async function prepareServer(
   const write = (text: string) => void lines.push(JSON.parse(text) as LogLine);
   const log = createLog({ level: "debug", format: "json", destination: { write } });
   const roots = rootFiles(join(dataDir, "roots"), NAMESPACE);
-  const clock = shiftedClock();
+  const shifted = shiftedClock();
+  let clock: Clock = shifted;
   let running: RunningServer | undefined;
   const clients: XdsTestClient[] = [];
   // One hook, because their order matters: node:test runs hooks in the order in which they were registered.
@@ -110,7 +114,13 @@ export async function prepareServer(
     get running() {
       return started();
     },
-    shiftClock: clock.advance,
+    shiftClock(ms) {
+      if (clock === shifted) shifted.advance(ms);
+      else shifted.leap(ms);
+    },
+    checkClock() {
+      clock = { ...shifted, monotonic: () => performance.now() };
+    },
     async start() {
       running = await serve(config, log, "1.2.3-test", clock);
       return running;

@@ -4,8 +4,10 @@ import type { Clock } from "../../src/controller/ports.ts";
 import { systemClock } from "../../src/serve/system-clock.ts";
 
 export type ShiftedClock = Clock & {
-  /** Puts the time forward (ms), and what waits for it with it; or back, and then whatever waits goes on to wait as long. */
+  /** Puts the time forward (ms), and what waits for it with it; back, it leaps. */
   advance(ms: number): void;
+  /** Sets it, forward or back, as somebody sets a machine's clock: whatever waits goes on to wait as long. */
+  leap(ms: number): void;
 };
 
 type Waiting = { readonly at: number; readonly callback: () => void; cancel: () => void };
@@ -30,6 +32,9 @@ export function shiftedClock(): ShiftedClock {
         one.cancel();
         waiting.delete(one);
       };
+    },
+    leap: (ms) => {
+      shiftMs += ms;
     },
     advance: (ms) => {
       shiftMs += ms;
