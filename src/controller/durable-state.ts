@@ -1,5 +1,6 @@
 /** The two durable documents of the controller: the trust in force, and the ledger's rows. */
 
+import { authoritiesProblem, rowProblem, trustProblem } from "../core/durable-check.ts";
 import { MeshrootError } from "../core/errors.ts";
 import { type DurableRow, fromDurable, toDurable } from "../core/ledger-rows.ts";
 import { emptyLedger, type Ledger, type ProxyId } from "../core/ledger-state.ts";
@@ -16,17 +17,24 @@ export type TrustDocument = {
   readonly authorities: Readonly<Record<string, ProviderSpec>>;
 };
 
+/** Throws MR2004 rather than to act on what this program can't have written. */
 export async function loadTrust(store: StateStore): Promise<TrustDocument | undefined> {
   const value = (await store.loadTrust()) as TrustDocument | undefined;
   if (value === undefined) return undefined;
-  if (value.format !== FORMAT || typeof value.trust?.generation !== "number") {
+  if (value.format !== FORMAT) {
     throw new MeshrootError(
       "MR2004",
       `the stored trust has format ${String(value.format)}, this version reads ${FORMAT}`,
       "Run the meshroot version that wrote it, or restore the state folder from a backup; nothing was changed.",
     );
   }
-  return value;
+  const problem = trustProblem(value.trust) ?? authoritiesProblem(value.authorities);
+  if (problem === undefined) return value;
+  throw new MeshrootError(
+    "MR2004",
+    `can't use the stored trust: ${problem}`,
+    "Nothing was overwritten. Put trust.json.bak (the state before the last change) or a backup in the place of trust.json.",
+  );
 }
 
 export function saveTrust(
@@ -38,8 +46,18 @@ export function saveTrust(
   return store.saveTrust(document);
 }
 
+/** Throws MR2004, as `loadTrust`. */
 export async function loadLedger(store: StateStore, now: number): Promise<Ledger> {
   const rows = (await store.loadRows()) as Map<ProxyId, DurableRow>;
+  for (const [key, row] of rows) {
+    const problem = rowProblem(key, row);
+    if (problem === undefined) continue;
+    throw new MeshrootError(
+      "MR2004",
+      `can't use the stored ledger: ${problem}`,
+      "Nothing was overwritten. Restore ledger.jsonl from a backup; without it meshroot can't know what proxies may be running.",
+    );
+  }
   return rows.size === 0 ? emptyLedger() : fromDurable(rows, now);
 }
 

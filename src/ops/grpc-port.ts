@@ -2,7 +2,7 @@
 
 import { chmod, rm } from "node:fs/promises";
 import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from "@grpc/grpc-js";
-import { cannotListen } from "../core/errors.ts";
+import { cannotListen, MeshrootError } from "../core/errors.ts";
 import { guarded } from "../core/grpc-guard.ts";
 
 // It would print lines of its own beside the errors that it hands over, which are reported in our form.
@@ -27,10 +27,18 @@ export async function openGrpcSocket(
   flag: string,
   addServices: (server: Server) => void,
 ): Promise<GrpcPort> {
-  await rm(path, { force: true });
+  await clearSocket(path);
   const opened = await open(what, `unix:${path}`, flag, addServices);
   await chmod(path, 0o600);
   return opened;
+}
+
+/** Takes away the socket file that a killed server left. Throws MR2002 where something else has its name. */
+export async function clearSocket(path: string): Promise<void> {
+  await rm(path, { force: true }).catch((error: unknown) => {
+    const message = `can't make a socket at ${path}: ${(error as Error).message}`;
+    throw new MeshrootError("MR2002", message, `Remove ${path}: meshroot puts a socket there while it runs.`, error);
+  });
 }
 
 async function open(

@@ -18,8 +18,8 @@ import { createTresor } from "../providers/tresor.ts";
 import { openDataDir, requireDataDir } from "../stores/files/data-dir.ts";
 import { rootFiles } from "../stores/files/root-files.ts";
 import { secretFiles } from "../stores/files/secret-files.ts";
-import { stateFiles } from "../stores/files/state-files.ts";
 import type { BootstrapAnswer, BootstrapRequest } from "./admin-api.ts";
+import { checkedState } from "./checked-state.ts";
 import { Issuing, XDS_SERVER_NAMES } from "./issuing.ts";
 import { systemClock } from "./system-clock.ts";
 
@@ -30,7 +30,7 @@ const QUIET: Log = { debug: () => undefined, info: () => undefined, warn: () => 
  * where there is no data directory at all.
  */
 export async function offlineStatus(dataDir: string, namespace: string): Promise<MeshStatus | undefined> {
-  const state = stateFiles(join(dataDir, "state"));
+  const state = checkedState(join(dataDir, "state"));
   const document = await loadTrust(state);
   if (document === undefined) {
     await requireDataDir(dataDir);
@@ -70,7 +70,7 @@ export async function offlineBootstrap(config: Config, request: BootstrapRequest
   // Looked at before it is opened, because opening makes what is not there.
   await knownTrust(config.dataDir);
   const dataDir = await openDataDir(config.dataDir, { lock: true });
-  const state = stateFiles(dataDir.state);
+  const state = checkedState(dataDir.state);
   try {
     const document = await knownTrust(config.dataDir);
     const roots = await rootFiles(dataDir.roots, config.namespace).list();
@@ -104,7 +104,7 @@ export async function offlineOperate(dataDirPath: string, request: OperatorReque
     );
   const { trust } = await knownTrust(dataDirPath);
   const dataDir = await openDataDir(dataDirPath, { lock: true });
-  const state = stateFiles(dataDir.state);
+  const state = checkedState(dataDir.state);
   try {
     const now = systemClock.now();
     const ledger = await loadLedger(state, now);
@@ -137,7 +137,7 @@ function specsOf(document: TrustDocument): Map<string, ProviderSpec> {
 }
 
 async function knownTrust(dataDir: string): Promise<TrustDocument> {
-  const document = await loadTrust(stateFiles(join(dataDir, "state")));
+  const document = await loadTrust(checkedState(join(dataDir, "state")));
   if (document !== undefined) return document;
   throw new MeshrootError(
     "MR5004",

@@ -1,6 +1,6 @@
 /** Standalone mode, put together: file store, controller, xDS, health, HTTP, admin socket. */
 
-import { chmod, rm } from "node:fs/promises";
+import { chmod } from "node:fs/promises";
 import type { Server } from "node:http";
 import type { Logger } from "pino";
 import type { Config } from "../config.ts";
@@ -13,7 +13,7 @@ import { RotationController } from "../controller/rotation-controller.ts";
 import { type MeshStatus, meshStatus } from "../controller/status.ts";
 import { outdated } from "../core/connections.ts";
 import { rootOf } from "../core/trust.ts";
-import { openGrpcPort, openGrpcSocket } from "../ops/grpc-port.ts";
+import { clearSocket, openGrpcPort, openGrpcSocket } from "../ops/grpc-port.ts";
 import { closeHttp, httpApp, serveHttp } from "../ops/http.ts";
 import { createMetrics } from "../ops/metrics.ts";
 import { createTresor } from "../providers/tresor.ts";
@@ -22,13 +22,13 @@ import { openDataDir } from "../stores/files/data-dir.ts";
 import { rootFiles } from "../stores/files/root-files.ts";
 import { secretFiles } from "../stores/files/secret-files.ts";
 import { readServices, watchServices } from "../stores/files/services-file.ts";
-import { stateFiles } from "../stores/files/state-files.ts";
 import { type ClientIdentity, identifyClient } from "../xds/client-identity.ts";
 import { SecretSource } from "../xds/secret-source.ts";
 import { XdsServer } from "../xds/server.ts";
 import { adminApp } from "./admin-api.ts";
 import { adminSocketPath, grpcSocketPath } from "./admin-sockets.ts";
 import { auditStandingWords, liveOperator } from "./audited-operator.ts";
+import { checkedState } from "./checked-state.ts";
 import { collectMetrics } from "./collect-metrics.ts";
 import { complainer } from "./complainer.ts";
 import { firstRoot } from "./first-root.ts";
@@ -92,7 +92,7 @@ async function start(
       `${path} holds a private key, and others than its owner may open it (mode ${mode})`,
     ),
   );
-  const state = stateFiles(dataDir.state, beforeStep);
+  const state = checkedState(dataDir.state, beforeStep);
   cleanups.push(() => state.close());
   const files = rootFiles(dataDir.roots, config.namespace, clock.now, beforeStep);
   await firstRoot(files, state, config, clock, log);
@@ -255,7 +255,7 @@ function whenUnreadable(log: Logger): { onError: (error: unknown) => void } {
 async function openAdmin(dataDir: string, deps: Parameters<typeof adminApp>[0]): Promise<Server> {
   const path = adminSocketPath(dataDir);
   // A socket file that a killed server left; the lock says that none runs now.
-  await rm(path, { force: true });
+  await clearSocket(path);
   const { server } = await serveHttp(adminApp(deps), { path }, "--data-dir");
   // Whoever may open it may have credentials made.
   await chmod(path, 0o600);

@@ -13,7 +13,7 @@ import { dirname, join, resolve } from "node:path";
 import { MeshrootError } from "../../core/errors.ts";
 import { type BeforeStep, isTemporary } from "./atomic-write.ts";
 import { takeLock } from "./file-lock.ts";
-import { errorText, isSystemError } from "./system-error.ts";
+import { errorText, isSystemError, ownerHint } from "./system-error.ts";
 
 export type DataDir = {
   /** Absolute path. */
@@ -70,6 +70,7 @@ export async function requireDataDir(path: string): Promise<void> {
 async function prepare(directory: string): Promise<void> {
   try {
     await makeDirectories(directory);
+    if (!(await stat(directory)).isDirectory()) throw new Error("it is a file, where a directory should be");
     await access(directory, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (error) {
     throw unusable(directory, error);
@@ -105,7 +106,7 @@ function unusable(directory: string, error: unknown): MeshrootError {
   return new MeshrootError(
     "MR2002",
     `can't use ${directory}: ${errorText(error)}`,
-    "Give --data-dir a directory that the user running meshroot owns and can write to.",
+    ownerHint(directory, error) ?? "Give --data-dir a directory that the user running meshroot owns and can write to.",
     error,
   );
 }
@@ -113,8 +114,12 @@ function unusable(directory: string, error: unknown): MeshrootError {
 /** Only what the holder of the lock writes; roots/ is left alone, a command may be writing there at this moment. */
 async function sweep(base: string): Promise<void> {
   for (const directory of ["secrets", "state"]) {
-    for (const name of await readdir(join(base, directory), { recursive: true })) {
-      const file = join(base, directory, name);
+    const path = join(base, directory);
+    const names = await readdir(path, { recursive: true }).catch((error: unknown) => {
+      throw unusable(path, error);
+    });
+    for (const name of names) {
+      const file = join(path, name);
       if (isTemporary(name.slice(name.lastIndexOf("/") + 1))) await rm(file, { force: true });
     }
   }

@@ -9,15 +9,17 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { MeshrootError } from "../../core/errors.ts";
 import { isObject } from "../../core/object-reader.ts";
 import { type BeforeStep, syncDirectory, writeAtomically } from "./atomic-write.ts";
-import { errorText, isSystemError } from "./system-error.ts";
+import { errorText, isSystemError, ownerHint } from "./system-error.ts";
 
 /** `value`: anything that JSON can hold, opaque here; null removes the row. */
 export type Row = { readonly key: string; readonly value: unknown };
 
 export type RowJournal = {
-  /** Makes the file if there is none, so that one that is missing later is known to be lost. */
+  /** Makes the file if there is none, so that one that is missing or empty later is known to be lost. */
   begin(): Promise<void>;
-  /** The live rows. `mustExist`: MR2004 where there is no file. */
+  /** Whether anything was ever written there but by `begin`. */
+  isUsed(): Promise<boolean>;
+  /** The live rows. `mustExist`: MR2004 where there is no file, or an empty one. */
   load(mustExist?: boolean): Promise<Map<string, unknown>>;
   write(rows: readonly Row[]): Promise<void>;
   close(): Promise<void>;
@@ -33,6 +35,9 @@ const COMPACT_RATIO = 4;
 const LINES_AT_A_TIME = 1000;
 const MODE = 0o600;
 const GONE = "it is gone, and the rows that were in it";
+const EMPTY = "there is nothing in it: the rows that were there are lost";
+/** What stands in front of the rows, so that an emptied file is not taken for a new one. No row has an empty key. */
+const HEADER = { key: "", value: { format: 1 } };
 
 /** The journal at `path`, which is created by `begin` or with the first row. Throws MR2004 (unreadable) and MR2002 (can't write). */
 export function rowJournal(path: string, beforeStep?: BeforeStep): RowJournal {
@@ -68,12 +73,26 @@ export function rowJournal(path: string, beforeStep?: BeforeStep): RowJournal {
   return {
     async begin() {
       if (opened !== undefined) return;
-      const { file } = await openJournal(path, begun, beforeStep);
-      await file.close();
+      const { file, length } = await openJournal(path, begun, beforeStep);
+      try {
+        if (length > 0) return;
+        beforeStep?.("append", path);
+        await file.appendFile(lineOf(HEADER));
+        beforeStep?.("sync", path);
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+    },
+    async isUsed() {
+      const { hasHeader, lines, torn } = await readJournal(path);
+      // A crash in the middle of `begin` leaves a part of the header.
+      return lines > (hasHeader ? 1 : 0) || (torn !== "" && (hasHeader || !lineOf(HEADER).startsWith(torn)));
     },
     async load(mustExist = false) {
-      const { rows, found } = await readJournal(path);
+      const { rows, found, lines } = await readJournal(path);
       if (mustExist && !found) throw unreadable(path, GONE);
+      if (mustExist && lines === 0) throw unreadable(path, EMPTY);
       begun = rows.size > 0;
       return rows;
     },
@@ -140,9 +159,10 @@ async function openJournal(path: string, begun: boolean, beforeStep?: BeforeStep
 /** Rewrites the file with the live rows only. If that fails (disk full), the long file goes on to serve. */
 async function compact(path: string, opened: Opened, beforeStep?: BeforeStep): Promise<Opened | undefined> {
   try {
-    const { rows } = await readJournal(path);
+    const { rows, hasHeader } = await readJournal(path);
     const lines = [...rows].map(([key, value]) => lineOf({ key, value }));
-    await writeAtomically(path, lines.join(""), { mode: MODE, beforeStep });
+    const header = hasHeader ? lineOf(HEADER) : "";
+    await writeAtomically(path, header + lines.join(""), { mode: MODE, beforeStep });
   } catch {
     // Not at once again: the next attempt comes after as many lines as the first one did.
     opened.lines = 0;
@@ -152,15 +172,25 @@ async function compact(path: string, opened: Opened, beforeStep?: BeforeStep): P
   return undefined;
 }
 
-type Read = { rows: Map<string, unknown>; lines: number; length: number; found: boolean };
+type Read = {
+  rows: Map<string, unknown>;
+  lines: number;
+  /** Of the whole lines, in bytes; `torn` is what stands behind them. */
+  length: number;
+  torn: string;
+  found: boolean;
+  hasHeader: boolean;
+};
+
+const NOTHING: Omit<Read, "rows"> = { lines: 0, length: 0, torn: "", found: false, hasHeader: false };
 
 async function readJournal(path: string): Promise<Read> {
   let bytes: Buffer;
   try {
     bytes = await readFile(path);
   } catch (error) {
-    if (isSystemError(error, "ENOENT")) return { rows: new Map(), lines: 0, length: 0, found: false };
-    throw unreadable(path, errorText(error));
+    if (isSystemError(error, "ENOENT")) return { ...NOTHING, rows: new Map() };
+    throw unreadable(path, errorText(error), error);
   }
   // A line without its end was never acknowledged: a crash came first.
   const length = bytes.lastIndexOf("\n") + 1;
@@ -174,7 +204,9 @@ async function readJournal(path: string): Promise<Read> {
     if (value === null) rows.delete(key);
     else rows.set(key, value);
   }
-  return { rows, lines: lines.length, length, found: true };
+  const hasHeader = rows.delete(HEADER.key);
+  const torn = bytes.toString("utf8", length, length + 100);
+  return { rows, lines: lines.length, length, torn, found: true, hasHeader };
 }
 
 function lineOf(row: Row): string {
@@ -193,10 +225,12 @@ function parseLine(path: string, line: string, number: number): Row {
   return { key: entry.k, value: entry.v };
 }
 
-function unreadable(path: string, why: string): MeshrootError {
+function unreadable(path: string, why: string, error?: unknown): MeshrootError {
   return new MeshrootError(
     "MR2004",
     `can't read ${path}: ${why}`,
-    "Nothing was overwritten. Restore the file from a backup; without it meshroot can't know what proxies may be running.",
+    ownerHint(path, error) ??
+      "Nothing was overwritten. Restore the file from a backup; without it meshroot can't know what proxies may be running.",
+    error,
   );
 }

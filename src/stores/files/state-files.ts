@@ -1,15 +1,15 @@
 /** What the controller must not forget (evidence.md E7), under `<data>/state/`. */
 
-import { readFile } from "node:fs/promises";
+import { access, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { MeshrootError } from "../../core/errors.ts";
 import { isObject } from "../../core/object-reader.ts";
 import { type BeforeStep, writeAtomically } from "./atomic-write.ts";
 import { type Row, rowJournal } from "./row-journal.ts";
-import { errorText, isSystemError } from "./system-error.ts";
+import { errorText, isSystemError, ownerHint } from "./system-error.ts";
 
 export type StateFiles = {
-  /** The trust in force as it was last saved, undefined on a first start. Throws MR2004. */
+  /** The trust in force as it was last saved, undefined on a first start. Throws MR2004, also where only a ledger is there. */
   loadTrust(): Promise<unknown>;
   /** Durable when it resolves. Calls are carried out in their order. Throws MR2004 rather than overwrite what it can't read. */
   saveTrust(value: object): Promise<void>;
@@ -36,7 +36,12 @@ export function stateFiles(directory: string, beforeStep?: BeforeStep): StateFil
   };
 
   return {
-    loadTrust: async () => (await readJson(path))?.value,
+    async loadTrust() {
+      const found = await readJson(path);
+      if (found === undefined && (await journal.isUsed()))
+        throw unreadable(path, "it is gone, and the ledger is there");
+      return found?.value;
+    },
     saveTrust(value) {
       const mine = last.then(() => save(value));
       // A failed save is its caller's matter; the next one starts from the file as it is.
@@ -57,7 +62,7 @@ async function readJson(path: string): Promise<{ text: string; value: object } |
   try {
     text = await readFile(path, "utf8");
   } catch (error) {
-    if (!isSystemError(error, "ENOENT")) throw unreadable(path, errorText(error));
+    if (!isSystemError(error, "ENOENT")) throw unreadable(path, errorText(error), error);
     // Every save leaves both files, so a backup alone means that trust.json was lost, and with it what was promised.
     if (await exists(`${path}.bak`)) throw unreadable(path, "it is gone, only its backup is there");
     return undefined;
@@ -73,16 +78,18 @@ async function readJson(path: string): Promise<{ text: string; value: object } |
 }
 
 async function exists(path: string): Promise<boolean> {
-  return readFile(path).then(
+  return access(path).then(
     () => true,
     () => false,
   );
 }
 
-function unreadable(path: string, why: string): MeshrootError {
+function unreadable(path: string, why: string, error?: unknown): MeshrootError {
   return new MeshrootError(
     "MR2004",
     `can't read ${path}: ${why}`,
-    `Nothing was overwritten. Put ${path}.bak (the state before the last change) or a backup in its place.`,
+    ownerHint(path, error) ??
+      `Nothing was overwritten. Put ${path}.bak (the state before the last change) or a backup in its place.`,
+    error,
   );
 }

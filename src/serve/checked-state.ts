@@ -1,0 +1,39 @@
+/** The state files, with what only a reader of certificates can see in them. */
+
+import { X509Certificate } from "node:crypto";
+import { MeshrootError } from "../core/errors.ts";
+import { fingerprintOf } from "../core/fingerprint.ts";
+import { isObject } from "../core/object-reader.ts";
+import type { BeforeStep } from "../stores/files/atomic-write.ts";
+import { type StateFiles, stateFiles } from "../stores/files/state-files.ts";
+
+/** As `stateFiles`. Proxies are sent these certificates, so each has to be the one that its record is about: else MR2004. */
+export function checkedState(directory: string, beforeStep?: BeforeStep): StateFiles {
+  const state = stateFiles(directory, beforeStep);
+  return {
+    ...state,
+    async loadTrust() {
+      const value = await state.loadTrust();
+      const trust = isObject(value) && isObject(value.trust) ? value.trust : {};
+      const wrong = Object.values(isObject(trust.roots) ? trust.roots : {}).find(
+        (root) => isObject(root) && isAnother(root),
+      );
+      if (wrong === undefined) return value;
+      throw new MeshrootError(
+        "MR2004",
+        `can't use the stored trust: the certificate of root ${String((wrong as { name?: unknown }).name)} is not the one of its record`,
+        "Nothing was overwritten. Put trust.json.bak (the state before the last change) or a backup in the place of trust.json.",
+      );
+    },
+  };
+}
+
+/** Where one of both is no text, the shape of the record is the matter, and is looked at next. */
+function isAnother({ certificatePem, fingerprint }: Readonly<Record<string, unknown>>): boolean {
+  if (typeof certificatePem !== "string" || typeof fingerprint !== "string") return false;
+  try {
+    return fingerprintOf(new X509Certificate(certificatePem)) !== fingerprint;
+  } catch {
+    return true;
+  }
+}
