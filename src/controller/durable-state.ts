@@ -90,6 +90,13 @@ export class RowWriter {
     await this.#current.catch(() => undefined);
   }
 
+  /** Writes again what could not be written. Resolves also where it can't be. */
+  async retry(): Promise<void> {
+    if (this.#next !== undefined || this.#dirty.size === 0) return;
+    this.#next = this.#current.catch(() => undefined).then(() => this.#flush());
+    await this.#next.catch(() => undefined);
+  }
+
   #flush(): Promise<void> {
     const proxies = this.#dirty;
     this.#dirty = new Set();
@@ -98,7 +105,10 @@ export class RowWriter {
       const row = this.#ledger.proxies.get(key);
       return { key, value: row === undefined ? null : toDurable(row) };
     });
-    this.#current = this.#store.writeRows(rows);
+    this.#current = this.#store.writeRows(rows).catch((error: unknown) => {
+      for (const proxy of proxies) this.#dirty.add(proxy);
+      throw error;
+    });
     return this.#current;
   }
 }

@@ -103,6 +103,8 @@ export type StateStore = {
   loadRows(): Promise<Map<string, unknown>>;
   /** Durable when it resolves; calls made at the same time share one write. `null` removes a row. */
   writeRows(rows: readonly { readonly key: string; readonly value: unknown }[]): Promise<void>;
+  /** Writes something that nobody reads: rejects where nothing could be written now. */
+  probe?(): Promise<void>;
 };
 
 /** The part of a logger that the controller uses; pino fits. */

@@ -17,7 +17,8 @@ import { endWords } from "./assumed-words.ts";
 import type { Authorities } from "./authorities.ts";
 import { availabilityHolds } from "./availability.ts";
 import { clockSpan } from "./checked-clock.ts";
-import { loadLedger, loadTrust, RowWriter, saveTrust } from "./durable-state.ts";
+import { Durability } from "./durability.ts";
+import { loadLedger, loadTrust, saveTrust } from "./durable-state.ts";
 import { firstUnreadable, KnownRoots, roleChanges } from "./known-roots.ts";
 import type { Clock, Log, StateStore } from "./ports.ts";
 import { reportChange, reportHolds } from "./rotation-log.ts";
@@ -39,7 +40,7 @@ const PLAN_PAUSE_MS_PER_PROXY = 0.05;
 export class RotationController {
   readonly ledger: Ledger;
   readonly #deps: ControllerDeps;
-  readonly #rows: RowWriter;
+  readonly #disk: Durability;
   #recoveringSince: number | undefined;
   readonly #listeners = new Set<(what: "trust" | "plan") => void>();
   #trust: TrustInForce;
@@ -63,7 +64,7 @@ export class RotationController {
   ) {
     this.#deps = deps;
     this.ledger = ledger;
-    this.#rows = new RowWriter(deps.state, ledger);
+    this.#disk = new Durability(deps, ledger);
     this.#trust = trust;
     this.#roots = roots;
     this.#unknown = new UnknownNames(deps.log);
@@ -108,7 +109,16 @@ export class RotationController {
   }
 
   get holds(): readonly Hold[] {
-    return this.#holds;
+    return [...this.#disk.holds, ...this.#holds];
+  }
+
+  /** Why nothing can be written down now, and so nothing new be sent; undefined where all is well. */
+  get storeProblem(): Problem | undefined {
+    return this.#disk.problem;
+  }
+
+  get storeFailures(): number {
+    return this.#disk.failures;
   }
 
   get roots(): RootListing {
@@ -163,11 +173,8 @@ export class RotationController {
     const seq = record(this.ledger, event);
     if (event.type === "asked") this.#lookAtNames(event.proxy, event.stream);
     if (event.type !== "tick" && event.type !== "asked" && event.type !== "sent") {
-      this.#rows
-        .write(event.proxy)
-        .catch((error) =>
-          this.#deps.log.error({ component: "store", err: error }, "a ledger row could not be written"),
-        );
+      // Said by the store's health, and tried again with the next plan.
+      this.#disk.rows.write(event.proxy).catch(() => undefined);
     }
     this.replan();
     return seq;
@@ -175,7 +182,7 @@ export class RotationController {
 
   /** Resolves when the proxy's row, as it is now, is on disk. A send may be written only then (E7). */
   durable(proxy: string): Promise<void> {
-    return this.#rows.write(proxy);
+    return this.#disk.rows.write(proxy);
   }
 
   replan(): void {
@@ -185,8 +192,9 @@ export class RotationController {
     }
     this.#running = true;
     const run = () => {
-      this.#run().catch((error) =>
-        this.#deps.log.error({ component: "rotation", err: error }, "planning failed; the trust in force stays"),
+      this.#run().then(
+        () => this.#disk.planned(undefined),
+        (error: unknown) => this.#disk.planned(error),
       );
     };
     // One turn later, so that the events of this turn are planned for together. A plan looks at every proxy and they answer one
@@ -199,7 +207,7 @@ export class RotationController {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#cancelWake();
-    await this.#rows.settled();
+    await this.#disk.rows.settled();
   }
 
   #begin(): this {
@@ -212,6 +220,7 @@ export class RotationController {
       let changed = true;
       while (changed && !this.#stopped) {
         this.#again = false;
+        await this.#disk.tryAgain();
         await this.#roots.load(this.#trust);
         changed = await this.#advance();
       }
@@ -225,7 +234,7 @@ export class RotationController {
 
   /** One plan, and one change at most. True when another plan may find another change. */
   async #advance(): Promise<boolean> {
-    const { clock, log, settings, state } = this.#deps;
+    const { clock, log, settings } = this.#deps;
     const now = clock.now();
     if (this.#recoveringSince !== undefined) this.#recoveringSince = Math.min(this.#recoveringSince, now);
     record(this.ledger, { type: "tick", at: now, earliest: clockSpan(clock).earliest });
@@ -238,14 +247,15 @@ export class RotationController {
     this.#holds = holds;
     const remembered = this.#roots.remember();
     if (plan.change === undefined) {
-      if (remembered || this.#decided !== undefined) await saveTrust(state, this.#trust, this.#roots.specs);
+      if (remembered || this.#decided !== undefined || this.#disk.isTrustUnsaved)
+        await this.#disk.save(this.#trust, this.#roots.specs);
       this.#decided = undefined;
       await this.#destroyDeleted(now);
       return false;
     }
     // A save that fails may have reached the disk nevertheless: what it decided stands beside the trust in force until one succeeds.
     this.#decided = plan.trust;
-    await saveTrust(state, plan.trust, this.#roots.specs);
+    await this.#disk.save(plan.trust, this.#roots.specs);
     this.#trust = plan.trust;
     this.#decided = undefined;
     reportChange(log, plan.change, plan.trust.generation, settings.settleMs);
@@ -290,7 +300,7 @@ export class RotationController {
     for (const name of destroyed) {
       this.#deps.log.info({ component: "rotation", root: name }, `root ${name} was deleted: its key is destroyed`);
     }
-    if (destroyed.length > 0) await saveTrust(this.#deps.state, this.#trust, this.#roots.specs);
+    if (destroyed.length > 0) await this.#disk.save(this.#trust, this.#roots.specs);
   }
 
   #wake(): void {

@@ -6,14 +6,15 @@ import type { Consumer, ProxyRow } from "./ledger-state.ts";
 
 /**
  * roles: the set of MRCs is not allowed, or a root can't be had. signer: the signer wants to move. bundle: a root wants
- * to leave the mesh's bundle. xdsControlPlane and bootstrap: the same for the xDS connection (C5).
+ * to leave the mesh's bundle. xdsControlPlane and bootstrap: the same for the xDS connection (C5). state: it can't be written.
  */
-export type Gate = "roles" | "signer" | "bundle" | "xdsControlPlane" | "bootstrap";
+export type Gate = "roles" | "signer" | "bundle" | "xdsControlPlane" | "bootstrap" | "state";
 
 export type HoldReason =
   | "RolesNotAllowed"
   | "RootNotAvailable"
   | "SignerMissing"
+  | "StateNotWritable"
   | "Refused"
   | "Recovering"
   | "TwoStreams"

@@ -8,6 +8,7 @@ export const HEALTH = "grpc.health.v1.Health";
 export class ServiceHealth {
   readonly #services: readonly string[];
   readonly #health: HealthImplementation;
+  #serving = false;
 
   /** `services` are NOT_SERVING at first, and so is "", the server as a whole. */
   constructor(services: readonly string[]) {
@@ -22,6 +23,9 @@ export class ServiceHealth {
   }
 
   setServing(serving: boolean): void {
+    // Who watches is told of each state that is set, also of the same one.
+    if (serving === this.#serving) return;
+    this.#serving = serving;
     for (const name of this.#services) this.#health.setStatus(name, serving ? "SERVING" : "NOT_SERVING");
   }
 }

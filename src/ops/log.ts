@@ -12,6 +12,15 @@ export type LogOptions = {
 
 const SECRET_KEYS = ["privateKeyPem", "privateKey", "token", "key"];
 
+/** What can't be written (a file on a full disk) is kept up to this many characters, then lost: a log stops no server. */
+const MAX_UNWRITTEN = 1024 * 1024;
+
+function standardError(): DestinationStream {
+  const stream = pino.destination({ dest: 2, sync: true, maxLength: MAX_UNWRITTEN });
+  stream.on("error", () => undefined);
+  return stream;
+}
+
 export function createLog({ level, format, destination }: LogOptions): Logger {
   const options = {
     level,
@@ -21,7 +30,7 @@ export function createLog({ level, format, destination }: LogOptions): Logger {
     formatters: { level: (label: string) => ({ level: label }) },
     redact: { paths: SECRET_KEYS.flatMap((key) => [key, `*.${key}`]), censor: "[redacted]" },
   };
-  const stderr = destination ?? pino.destination({ dest: 2, sync: true });
+  const stderr = destination ?? standardError();
   const isTerminal = destination === undefined && process.stderr.isTTY === true;
   const isPretty = format === "pretty" || (format === "auto" && isTerminal);
   if (!isPretty) return pino(options, stderr);

@@ -39,7 +39,9 @@ export function createMetrics() {
     rootExpiry: gauge("certificate_expiration_timestamp_seconds", "When a root expires, seconds since the epoch.", [
       "root",
     ]),
-    clockLeaps: gauge("clock_leaps", "How often the wall clock has leapt since the start of the process.", []),
+    stateWritable: gauge("state_writable", "1 while what is decided can be written down, else 0.", []),
+    stateFailures: counter("state_write_failures_total", "Writes of the state that failed.", []),
+    clockLeaps: counter("clock_leaps_total", "How often the wall clock has leapt.", []),
     clockOff: gauge(
       "clock_off_seconds",
       "How far the wall clock is ahead of what is believed to be the time; else 0.",

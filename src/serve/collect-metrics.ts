@@ -1,16 +1,33 @@
 /** Refreshes the gauges from the mesh's status, at the moment when they are read. */
 
 import type { CheckedClock } from "../controller/checked-clock.ts";
+import type { RotationController } from "../controller/rotation-controller.ts";
 import type { MeshStatus } from "../controller/status.ts";
 import type { Gate } from "../core/holds.ts";
 import type { Metrics } from "../ops/metrics.ts";
 
 const SYNC_STATES = ["SYNCED", "NOT SENT", "STALE", "ERROR", "UNKNOWN"] as const;
-const GATES: readonly Gate[] = ["roles", "signer", "bundle", "xdsControlPlane", "bootstrap"];
+const GATES: readonly Gate[] = ["roles", "signer", "bundle", "xdsControlPlane", "bootstrap", "state"];
 
-export function collectMetrics(metrics: Metrics, status: MeshStatus, streams: number, clock: CheckedClock): void {
+/** What others count already. */
+function countTo(counter: Metrics["clockLeaps"], value: number): void {
+  counter.reset();
+  counter.inc(value);
+}
+
+type Store = Pick<RotationController, "storeProblem" | "storeFailures">;
+
+export function collectMetrics(
+  metrics: Metrics,
+  status: MeshStatus,
+  streams: number,
+  clock: CheckedClock,
+  store: Store,
+): void {
   metrics.xdsStreams.set(streams);
-  metrics.clockLeaps.set(clock.leaps);
+  metrics.stateWritable.set(store.storeProblem === undefined ? 1 : 0);
+  countTo(metrics.stateFailures, store.storeFailures);
+  countTo(metrics.clockLeaps, clock.leaps);
   metrics.clockOff.set(clock.offMs / 1000);
   metrics.trustGeneration.set(status.generation);
   for (const sync of SYNC_STATES)

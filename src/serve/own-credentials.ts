@@ -56,6 +56,17 @@ export function keepCredentials(
   });
 }
 
+type Entry = {
+  readonly root: RootId;
+  readonly certificatePem: string;
+  readonly privateKeyPem: string;
+  readonly renewAt: number;
+  readonly notBefore: number;
+  readonly notAfter: number;
+  /** The doubt about the clock in which it was made; 0: there was none. */
+  readonly doubt: number;
+};
+
 /**
  * Our own xDS certificate. It is stored with its key, because the root that it stands under may outlive its CA key: a
  * deleted MRC's key is destroyed at once, while its certificate stays on the xDS port until no connection needs it (C5).
@@ -65,18 +76,8 @@ export class ServerCredentials {
   readonly #secrets: SecretStore;
   readonly #ref: { readonly name: string; readonly namespace: string };
   readonly #clock: Clock;
-  #current:
-    | {
-        root: RootId;
-        certificatePem: string;
-        privateKeyPem: string;
-        renewAt: number;
-        notBefore: number;
-        notAfter: number;
-        /** The doubt about the clock in which it was made; 0: there was none. */
-        doubt: number;
-      }
-    | undefined;
+  #isSaved = true;
+  #current: Entry | undefined;
 
   constructor(deps: { issuing: Issuing; secrets: SecretStore; namespace: string; clock: Clock }) {
     this.#issuing = deps.issuing;
@@ -103,25 +104,39 @@ export class ServerCredentials {
     if (!usable || latest >= current.renewAt || (current.doubt !== 0 && current.doubt !== span.doubt)) {
       try {
         this.#current = await this.#make(trust.xdsServer);
+        this.#isSaved = false;
       } catch (error) {
         if (!usable) throw error;
         problem = error;
       }
     }
-    const { certificatePem, privateKeyPem: keyPem } = this.#current as NonNullable<typeof current>;
+    // Without a disk it is as good: what is lost with this process is only made again, or the old one found.
+    if (!this.#isSaved) problem = (await this.#save()) ?? problem;
+    const { certificatePem, privateKeyPem: keyPem } = this.#current as Entry;
     return { credentials: { certificatePem, privateKeyPem: keyPem, clientCaPem: clientCaPem(trust) }, problem };
   }
 
   async #make(root: RootId) {
     const made = await this.#issuing.server(root);
+    return this.#entry(root, made.chainPem, made.privateKeyPem, made);
+  }
+
+  /** Why it could not be saved. */
+  async #save(): Promise<unknown> {
+    const { certificatePem, privateKeyPem, root } = this.#current as Entry;
     const labels = { [MANAGED_BY.key]: MANAGED_BY.value };
     const data = {
-      "tls.crt": Buffer.from(made.chainPem),
-      "tls.key": Buffer.from(made.privateKeyPem),
+      "tls.crt": Buffer.from(certificatePem),
+      "tls.key": Buffer.from(privateKeyPem),
       root: Buffer.from(root),
     };
-    await this.#secrets.write({ ...this.#ref, labels, data });
-    return this.#entry(root, made.chainPem, made.privateKeyPem, made);
+    try {
+      await this.#secrets.write({ ...this.#ref, labels, data });
+      this.#isSaved = true;
+      return undefined;
+    } catch (error) {
+      return error;
+    }
   }
 
   /** Undefined also where it can't be used: it is ours alone, and is made again. */
@@ -138,7 +153,7 @@ export class ServerCredentials {
     }
   }
 
-  #entry(root: RootId, certificatePem: string, keyPem: string, validity: { notBefore: number; notAfter: number }) {
+  #entry(root: RootId, certificatePem: string, keyPem: string, validity: Pick<Entry, "notBefore" | "notAfter">): Entry {
     const { notBefore, notAfter } = validity;
     const { doubt } = clockSpan(this.#clock);
     const renewAt = renewalTime(this.#clock.now(), notAfter);

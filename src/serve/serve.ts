@@ -146,6 +146,7 @@ async function start(
 
   const own = new ServerCredentials({ issuing, secrets: secretStore, namespace: config.namespace, clock });
   const side = new SideServices({ controller, secrets });
+  let isServing = false;
   const xds = new XdsServer<ClientIdentity>({
     credentials: await firstCredentials(controller, own),
     identify: (certificate) => identifyClient(certificate, controller.trust, clock.now()),
@@ -181,6 +182,8 @@ async function start(
   keepCredentials(controller, own, xds, log);
   controller.subscribe((what) => {
     if (what === "trust") xds.recheck();
+    // Without a disk nothing can be sent, so a balancer does well to look for another server.
+    if (isServing) side.health.setServing(controller.storeProblem === undefined);
   });
 
   const status = () =>
@@ -196,9 +199,9 @@ async function start(
   const app = httpApp({
     version,
     metrics,
-    collect: () => collectMetrics(metrics, status(), xds.streams, clock),
+    collect: () => collectMetrics(metrics, status(), xds.streams, clock, controller),
     notReady: () => {
-      const problem = controller.signingProblem;
+      const problem = controller.storeProblem ?? controller.signingProblem;
       return problem && `${problem.code} ${problem.message}. ${problem.hint}`;
     },
   });
@@ -208,8 +211,12 @@ async function start(
     side.addToOperatorSocket(server),
   );
   cleanups.push(() => operator.close());
-  cleanups.push(() => side.health.setServing(false));
-  side.health.setServing(true);
+  cleanups.push(() => {
+    isServing = false;
+    side.health.setServing(false);
+  });
+  isServing = true;
+  side.health.setServing(controller.storeProblem === undefined);
 
   const admin = await openAdmin(dataDir.path, {
     version,

@@ -78,7 +78,7 @@ for (const [way, byMs] of [
     else assert.ok((made?.validFromDate.getTime() ?? 0) < (before?.validFromDate.getTime() ?? 0));
     assert.ok(isValidNow(new X509Certificate((await server.credential("pay.shop")).certPem)), "a bootstrap, too");
     assert.ok(isValidNow(await ownCertificate(server, credentials)), "and our own certificate");
-    assert.equal(await metric(server, "clock_leaps"), 1);
+    assert.equal(await metric(server, "clock_leaps_total"), 1);
     assert.ok(Math.abs((await metric(server, "clock_off_seconds")) * 1_000 - byMs) < 1_000);
 
     server.shiftClock(-byMs);

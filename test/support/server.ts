@@ -11,6 +11,7 @@ import type { MeshRoot } from "../../src/core/mesh-root.ts";
 import { createLog } from "../../src/ops/log.ts";
 import type { BootstrapAnswer } from "../../src/serve/admin-api.ts";
 import { type RunningServer, serve } from "../../src/serve/serve.ts";
+import type { BeforeStep, WriteStep } from "../../src/stores/files/atomic-write.ts";
 import { type RootFiles, rootFiles } from "../../src/stores/files/root-files.ts";
 import { root } from "./roots.ts";
 import { shiftedClock } from "./shifted-clock.ts";
@@ -30,6 +31,8 @@ export type TestServer = {
   shiftClock(ms: number): void;
   /** From the next start on, the server checks its clock as it does outside of tests, so that to shift it is a leap. */
   checkClock(): void;
+  /** The server's disk from now on: what `fault` returns for a step that changes it, that step throws. Undefined: it is well. */
+  failDisk(fault: ((step: WriteStep, path: string) => Error | undefined) | undefined): void;
   /** Since the first start. */
   readonly log: readonly LogLine[];
   start(): Promise<RunningServer>;
@@ -82,6 +85,11 @@ export async function prepareServer(
   const roots = rootFiles(join(dataDir, "roots"), NAMESPACE);
   const shifted = shiftedClock();
   let clock: Clock = shifted;
+  let diskFault: ((step: WriteStep, path: string) => Error | undefined) | undefined;
+  const beforeStep: BeforeStep = (step, path) => {
+    const error = diskFault?.(step, path);
+    if (error !== undefined) throw error;
+  };
   let running: RunningServer | undefined;
   const clients: XdsTestClient[] = [];
   // One hook, because their order matters: node:test runs hooks in the order in which they were registered.
@@ -118,11 +126,14 @@ export async function prepareServer(
       if (clock === shifted) shifted.advance(ms);
       else shifted.leap(ms);
     },
+    failDisk(fault) {
+      diskFault = fault;
+    },
     checkClock() {
       clock = { ...shifted, monotonic: () => performance.now() };
     },
     async start() {
-      running = await serve(config, log, "1.2.3-test", clock);
+      running = await serve(config, log, "1.2.3-test", clock, beforeStep);
       return running;
     },
     credential: (identity) => credential(identity),

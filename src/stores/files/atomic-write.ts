@@ -70,6 +70,13 @@ export async function createAtomically(
   }
 }
 
+/** A block that is written, synced and removed again: throws what a real write would. */
+export async function tryToWrite(path: string, beforeStep?: BeforeStep): Promise<void> {
+  const temporary = await writeTemporary(path, Buffer.alloc(4096), { mode: 0o600, beforeStep });
+  beforeStep?.("remove", temporary);
+  await rm(temporary, { force: true });
+}
+
 /** Removes a file for good. Throws the system's error, ENOENT too. */
 export async function removeDurably(path: string, beforeStep?: BeforeStep): Promise<void> {
   beforeStep?.("remove", path);

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { MeshrootError } from "../../core/errors.ts";
 import { isObject } from "../../core/object-reader.ts";
 import { type BeforeStep, createAtomically } from "./atomic-write.ts";
-import { errorText, isSystemError } from "./system-error.ts";
+import { diskHint, faultText, isSystemError } from "./system-error.ts";
 
 export type FileLock = { release(): Promise<void> };
 
@@ -52,10 +52,12 @@ async function claim(path: string, me: Holder, beforeStep: BeforeStep | undefine
   try {
     return await createAtomically(path, `${JSON.stringify(me)}\n`, { mode: 0o600, beforeStep });
   } catch (error) {
+    // It may be there already: what failed can be the last step, which makes it durable.
+    await release(path, me).catch(() => undefined);
     throw new MeshrootError(
       "MR2002",
-      `can't make ${path}: ${errorText(error)}`,
-      "Check that this user owns the directory and that its disk has room.",
+      `can't make ${path}: ${faultText(error)}`,
+      `Nothing was changed, and proxies go on with what they have. ${diskHint(path, error, "start it again")}`,
       error,
     );
   }
@@ -116,7 +118,7 @@ async function putAside(path: string, dead: Holder, beforeStep?: BeforeStep): Pr
     await rename(path, aside);
   } catch (error) {
     if (isSystemError(error, "ENOENT")) return;
-    throw error;
+    throw new MeshrootError("MR2002", `can't take over ${path}: ${faultText(error)}`, diskHint(path, error), error);
   }
   const taken = await readHolder(aside);
   if (taken?.token !== dead.token) await link(aside, path).catch(() => undefined);

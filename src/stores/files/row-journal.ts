@@ -9,7 +9,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { MeshrootError } from "../../core/errors.ts";
 import { isObject } from "../../core/object-reader.ts";
 import { type BeforeStep, syncDirectory, writeAtomically } from "./atomic-write.ts";
-import { errorText, isSystemError, ownerHint } from "./system-error.ts";
+import { diskHint, errorText, faultText, isSystemError, ownerHint } from "./system-error.ts";
 
 /** `value`: anything that JSON can hold, opaque here; null removes the row. */
 export type Row = { readonly key: string; readonly value: unknown };
@@ -60,7 +60,8 @@ export function rowJournal(path: string, beforeStep?: BeforeStep): RowJournal {
         // After a failed append the file's state is in doubt; the next write opens and measures it again.
         await opened?.file.close().catch(() => undefined);
         opened = undefined;
-        for (const caller of group) caller.reject(error);
+        const known = error instanceof MeshrootError ? error : unwritable(path, error);
+        for (const caller of group) caller.reject(known);
         continue;
       }
       for (const caller of group) caller.resolve();
@@ -123,12 +124,7 @@ async function append(path: string, opened: Opened, group: readonly Waiting[], b
   } catch (error) {
     // Half a line in the middle of the file would make it unreadable, so it is taken back here or when it is next opened.
     await opened.file.truncate(opened.length).catch(() => undefined);
-    throw new MeshrootError(
-      "MR2002",
-      `can't write ${path}: ${errorText(error)}`,
-      "Make room or mend the disk under the data directory; meshroot sends nothing that it can't record first.",
-      error,
-    );
+    throw error;
   }
   opened.length += bytes.length;
   opened.lines += rows.length;
@@ -223,6 +219,11 @@ function parseLine(path: string, line: string, number: number): Row {
   if (!isObject(entry) || typeof entry.k !== "string" || !("v" in entry))
     throw unreadable(path, `line ${number} is not a row`);
   return { key: entry.k, value: entry.v };
+}
+
+function unwritable(path: string, error: unknown): MeshrootError {
+  const hint = `${diskHint(path, error)} Meshroot sends nothing that it can't record first.`;
+  return new MeshrootError("MR2002", `can't write ${path}: ${faultText(error)}`, hint, error);
 }
 
 function unreadable(path: string, why: string, error?: unknown): MeshrootError {

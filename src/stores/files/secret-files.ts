@@ -9,7 +9,7 @@ import { isDnsLabel, isDnsName } from "../../core/identity.ts";
 import type { SecretRef } from "../../core/mesh-root.ts";
 import { isObject } from "../../core/object-reader.ts";
 import { type BeforeStep, createAtomically, removeDurably, syncDirectory, writeAtomically } from "./atomic-write.ts";
-import { isSystemError } from "./system-error.ts";
+import { diskHint, faultText, isSystemError } from "./system-error.ts";
 
 /**
  * The secrets under `directory` (DataDir.secrets). Every method throws MR2005 where a secret is there but can't be read;
@@ -48,8 +48,10 @@ export function secretFiles(
 
   const createOrLoad = async (secret: Secret): Promise<Secret> => {
     const path = pathOf(secret);
-    await makeDirectory(dirname(path), beforeStep);
-    await createAtomically(path, manifestOf(secret), options);
+    await writing(path, async () => {
+      await makeDirectory(dirname(path), beforeStep);
+      await createAtomically(path, manifestOf(secret), options);
+    });
     return (await read(secret)) ?? (await createOrLoad(secret));
   };
 
@@ -60,8 +62,10 @@ export function secretFiles(
 
     async write(secret) {
       const path = pathOf(secret);
-      await makeDirectory(dirname(path), beforeStep);
-      await writeAtomically(path, manifestOf(secret), options);
+      await writing(path, async () => {
+        await makeDirectory(dirname(path), beforeStep);
+        await writeAtomically(path, manifestOf(secret), options);
+      });
     },
 
     async remove(ref) {
@@ -69,10 +73,21 @@ export function secretFiles(
       try {
         await removeDurably(path, beforeStep);
       } catch (error) {
-        if (!isSystemError(error, "ENOENT")) throw error;
+        if (!isSystemError(error, "ENOENT")) throw unwritable(path, error);
       }
     },
   };
+}
+
+async function writing(path: string, write: () => Promise<void>): Promise<void> {
+  await write().catch((error: unknown) => {
+    throw unwritable(path, error);
+  });
+}
+
+/** Without the words of the system's error beyond what went wrong: the text of a fault that lasts stays the same. */
+function unwritable(path: string, error: unknown): MeshrootError {
+  return new MeshrootError("MR2002", `can't write ${path}: ${faultText(error)}`, diskHint(path, error), error);
 }
 
 async function makeDirectory(directory: string, beforeStep?: BeforeStep): Promise<void> {

@@ -4,9 +4,9 @@ import { access, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { MeshrootError } from "../../core/errors.ts";
 import { isObject } from "../../core/object-reader.ts";
-import { type BeforeStep, writeAtomically } from "./atomic-write.ts";
+import { type BeforeStep, tryToWrite, writeAtomically } from "./atomic-write.ts";
 import { type Row, rowJournal } from "./row-journal.ts";
-import { errorText, isSystemError, ownerHint } from "./system-error.ts";
+import { diskHint, errorText, faultText, isSystemError, ownerHint } from "./system-error.ts";
 
 export type StateFiles = {
   /** The trust in force as it was last saved, undefined on a first start. Throws MR2004, also where only a ledger is there. */
@@ -17,6 +17,8 @@ export type StateFiles = {
   loadRows(): Promise<Map<string, unknown>>;
   /** Durable when it resolves; a null value removes the row. Rows of one call, and calls, keep their order. */
   writeRows(rows: readonly Row[]): Promise<void>;
+  /** Writes a block that nobody reads, and takes it away. Throws MR2002. */
+  probe(): Promise<void>;
   close(): Promise<void>;
 };
 
@@ -25,6 +27,14 @@ export function stateFiles(directory: string, beforeStep?: BeforeStep): StateFil
   const journal = rowJournal(join(directory, "ledger.jsonl"), beforeStep);
   const path = join(directory, "trust.json");
   let last: Promise<void> = Promise.resolve();
+
+  const saveOrSay = async (value: object): Promise<void> => {
+    try {
+      await save(value);
+    } catch (error) {
+      throw error instanceof MeshrootError ? error : unwritable(path, error);
+    }
+  };
 
   const save = async (value: object): Promise<void> => {
     const previous = await readJson(path);
@@ -43,13 +53,21 @@ export function stateFiles(directory: string, beforeStep?: BeforeStep): StateFil
       return found?.value;
     },
     saveTrust(value) {
-      const mine = last.then(() => save(value));
+      const mine = last.then(() => saveOrSay(value));
       // A failed save is its caller's matter; the next one starts from the file as it is.
       last = mine.catch(() => undefined);
       return mine;
     },
     loadRows: async () => journal.load((await readJson(path)) !== undefined),
     writeRows: journal.write,
+    async probe() {
+      const probe = join(directory, "probe");
+      try {
+        await tryToWrite(probe, beforeStep);
+      } catch (error) {
+        throw unwritable(probe, error);
+      }
+    },
     async close() {
       await last;
       await journal.close();
@@ -82,6 +100,10 @@ async function exists(path: string): Promise<boolean> {
     () => true,
     () => false,
   );
+}
+
+function unwritable(path: string, error: unknown): MeshrootError {
+  return new MeshrootError("MR2002", `can't write ${path}: ${faultText(error)}`, diskHint(path, error), error);
 }
 
 function unreadable(path: string, why: string, error?: unknown): MeshrootError {

@@ -207,7 +207,8 @@ export class Server {
 
 /** A disk that fails now and then, and a signing root without a key, whose MRC was deleted against the rules: said, and survived. */
 function isExpected(fields: object): boolean {
-  const { err } = fields as { err?: unknown };
+  const { err, code } = fields as { err?: unknown; code?: unknown };
+  if (err === undefined) return code === "MR2002";
   return err instanceof MeshrootError && ["MR2002", "MR3004"].includes(err.code);
 }
 

@@ -1,0 +1,74 @@
+/** What the controller writes down, tried until it is written, and what is known of the disk meanwhile. */
+
+import { MeshrootError, type Problem } from "../core/errors.ts";
+import type { Hold } from "../core/holds.ts";
+import type { Ledger } from "../core/ledger-state.ts";
+import type { ProviderSpec } from "../core/mesh-root.ts";
+import type { TrustInForce } from "../core/trust.ts";
+import { RowWriter, saveTrust } from "./durable-state.ts";
+import type { Clock, Log, StateStore } from "./ports.ts";
+import { StoreHealth, watchedStore } from "./store-health.ts";
+
+/** How often a disk that nothing is written to is tried. */
+const PROBE_MS = 10_000;
+
+export class Durability {
+  readonly rows: RowWriter;
+  /** The last save failed, so that nobody knows what is on disk. */
+  isTrustUnsaved = false;
+  readonly #state: StateStore;
+  readonly #health: StoreHealth;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  #probedAt: number;
+  #planFault = "";
+
+  constructor(deps: { state: StateStore; clock: Clock; log: Log }, ledger: Ledger) {
+    this.#health = new StoreHealth(deps.log);
+    this.#state = watchedStore(deps.state, this.#health);
+    this.rows = new RowWriter(this.#state, ledger);
+    this.#clock = deps.clock;
+    this.#log = deps.log;
+    this.#probedAt = deps.clock.now();
+  }
+
+  get problem(): Problem | undefined {
+    return this.#health.problem;
+  }
+
+  get holds(): Hold[] {
+    return this.#health.holds;
+  }
+
+  get failures(): number {
+    return this.#health.failures;
+  }
+
+  async save(trust: TrustInForce, authorities: ReadonlyMap<string, ProviderSpec>): Promise<void> {
+    this.isTrustUnsaved = true;
+    await saveTrust(this.#state, trust, authorities);
+    this.isTrustUnsaved = false;
+  }
+
+  /** Rows that could not be written; and the disk, also where nothing has to be written: else a full one is noticed when it is needed. */
+  async tryAgain(): Promise<void> {
+    await this.rows.retry();
+    const now = this.#clock.now();
+    if (this.problem === undefined && Math.abs(now - this.#probedAt) < PROBE_MS) return;
+    this.#probedAt = now;
+    await this.#state.probe?.().catch(() => undefined);
+  }
+
+  /** How a plan ended. What the disk refused is no defect; anything else is, and is said once with its stack. */
+  planned(error: unknown): void {
+    if (error instanceof MeshrootError && error.code.startsWith("MR2")) {
+      this.#health.fail("plan", error);
+      return;
+    }
+    const text = error === undefined ? "" : String(error);
+    if (error === undefined) this.#health.succeeded("plan");
+    else if (text !== this.#planFault)
+      this.#log.error({ component: "rotation", err: error }, "planning failed; the trust in force stays");
+    this.#planFault = text;
+  }
+}
