@@ -24,6 +24,7 @@ export const ERROR_CODES = {
   MR2004: "stored state unreadable",
   MR2005: "secret unreadable",
   MR2006: "services file invalid",
+  MR2010: "file too large",
   MR2020: "clock not to be believed",
   MR3001: "certificate authority corrupt",
   MR3002: "certificate authority expired",

@@ -68,7 +68,10 @@ function notAMeshRoot(object: unknown): Problem | undefined {
   return {
     code: "MR1001",
     message: `not a ${MESH_ROOT_KIND}: found ${found}`,
-    hint: `Begin the manifest with \`apiVersion: ${MESH_ROOT_API_VERSION}\` and \`kind: ${MESH_ROOT_KIND}\`.`,
+    hint:
+      fields.kind === "Secret"
+        ? "A Secret belongs into a file of its own beside the folder of roots: secrets/NAMESPACE/NAME.yaml."
+        : `Begin the manifest with \`apiVersion: ${MESH_ROOT_API_VERSION}\` and \`kind: ${MESH_ROOT_KIND}\`.`,
   };
 }
 

@@ -80,8 +80,10 @@ function caProblem(root: ParsedCertificate, key: KeyObject): Problem | undefined
     return { code: "MR3001", message: `the private key does not belong to the certificate of ${root.subject}`, hint };
   }
   if (signatureFor(key) === undefined) {
-    const hint = "Use a CA with an RSA, P-256, P-384 or P-521 key.";
-    const message = `the CA key is of type ${key.asymmetricKeyType}, which Envoy does not verify`;
+    const hint = "Make a CA with an RSA, P-256, P-384 or P-521 key; another key needs another root certificate.";
+    const { namedCurve } = key.asymmetricKeyDetails ?? {};
+    const kind = namedCurve === undefined ? `of type ${key.asymmetricKeyType}` : `on the curve ${namedCurve}`;
+    const message = `the CA key is ${kind}, which Envoy does not verify`;
     return { code: "MR3001", message, hint };
   }
   return undefined;

@@ -1,6 +1,5 @@
 /** Tresor: the built-in CA. Its certificate and key are an Opaque secret, in the form that OSM wrote. */
 
-import { createPrivateKey, type KeyObject } from "node:crypto";
 import {
   type CertificateAuthority,
   type CertificateProvider,
@@ -14,10 +13,7 @@ import type { ProviderSpec, SecretRef } from "../core/mesh-root.ts";
 import { createAuthority, DEFAULT_ORGANIZATION } from "../pki/authority.ts";
 import { type KeyAlgorithm, privateKeyPem } from "../pki/keys.ts";
 import { createRootCa } from "../pki/root-ca.ts";
-
-/** Keys of the CA secret (osm-compatibility.md). */
-const CERTIFICATE_KEY = "ca.crt";
-const PRIVATE_KEY_KEY = "private.key";
+import { corruptCa, OWN_KEYS, readCaSecret } from "./ca-secret.ts";
 
 /** 87,600 h, as in OSM. */
 const DEFAULT_ROOT_VALIDITY_MS = 87_600 * 3_600_000;
@@ -48,8 +44,8 @@ export function createTresor(options: TresorOptions): CertificateProvider {
       earliest: clock.span?.().earliest ?? clock.now(),
     });
     const data = {
-      [CERTIFICATE_KEY]: Buffer.from(certificatePem),
-      [PRIVATE_KEY_KEY]: Buffer.from(privateKeyPem(keyPair)),
+      [OWN_KEYS.certificate]: Buffer.from(certificatePem),
+      [OWN_KEYS.privateKey]: Buffer.from(privateKeyPem(keyPair)),
     };
     return { ...ref, data, labels: { [MANAGED_BY.key]: MANAGED_BY.value } };
   }
@@ -79,26 +75,13 @@ function refOf(spec: ProviderSpec): SecretRef {
 }
 
 function authorityOf(secret: Secret, clock: Clock, organization: string): CertificateAuthority {
-  const certificatePem = textOf(secret, CERTIFICATE_KEY);
-  const keyPem = textOf(secret, PRIVATE_KEY_KEY);
-  let privateKey: KeyObject;
-  try {
-    privateKey = createPrivateKey(keyPem);
-  } catch {
-    throw corrupt(secret, `${PRIVATE_KEY_KEY} is not an unencrypted private key in PEM form`);
-  }
+  const { certificatePem, privateKey } = readCaSecret(secret);
   try {
     return createAuthority({ certificatePem, privateKey, clock, organization });
   } catch (error) {
     if (!(error instanceof MeshrootError)) throw error;
-    throw corrupt(secret, error.message.slice(error.code.length + 1), error.hint);
+    throw corruptCa(secret, error.message.slice(error.code.length + 1), error.hint);
   }
-}
-
-function textOf(secret: Secret, key: string): string {
-  const bytes = secret.data[key];
-  if (bytes === undefined || bytes.length === 0) throw corrupt(secret, `${key} is missing`);
-  return bytes.toString("utf8");
 }
 
 function gone(ref: SecretRef): MeshrootError {
@@ -106,15 +89,5 @@ function gone(ref: SecretRef): MeshrootError {
     "MR2005",
     `CA secret ${ref.namespace}/${ref.name} is gone`,
     "Restore it from a backup. Without one, create another MeshRootCertificate and rotate to it; nothing was made in its place.",
-  );
-}
-
-function corrupt(secret: SecretRef, what: string, remedy?: string): MeshrootError {
-  const name = `${secret.namespace}/${secret.name}`;
-  const advice = remedy ?? `Restore ${CERTIFICATE_KEY} and ${PRIVATE_KEY_KEY} from a backup.`;
-  return new MeshrootError(
-    "MR3001",
-    `CA secret ${name}: ${what}`,
-    `${advice} Nothing was overwritten; remove the secret only if its root may be replaced by a new one.`,
   );
 }

@@ -52,10 +52,13 @@ async function caSecret(validity: { readonly now: number; readonly validityMs: n
   return stringify({ apiVersion: "v1", kind: "Secret", metadata, type: "Opaque", data });
 }
 
+const OURS = "labels: {app.kubernetes.io/managed-by: meshroot}";
+
 test("a CA secret that can't be used, on a first start", async (t) => {
   const good = await caSecret({ now: Date.now(), validityMs: DAY_MS });
   const rows: [string, string, ErrorCode, RegExp, RegExp][] = [
-    ["no YAML", "kind: [", "MR2005", /osm-ca-bundle/, /backup/],
+    ["no YAML", "kind: [", "MR2005", /osm-ca-bundle/, /^Mend line 1. meshroot never replaces/],
+    ["no YAML, of ours", `${OURS}\nkind: [`, "MR2005", /osm-ca-bundle/, /Mend line 2, or restore .* backup/],
     ["no Secret", "kind: ConfigMap\n", "MR2005", /not of kind Secret/, /never replaces/],
     [
       "no certificate",
@@ -69,7 +72,14 @@ test("a CA secret that can't be used, on a first start", async (t) => {
       good.replace(/ {2}private.key: .*/, ""),
       "MR3001",
       /private.key is missing/,
-      /backup.*Nothing was overwritten/,
+      /^In this secret add the CA's private key as private\.key.*Nothing was overwritten/,
+    ],
+    [
+      "no key, of ours",
+      good.replace(/ {2}private.key: .*/, "").replace("metadata:", `metadata:\n  ${OURS}`),
+      "MR3001",
+      /private.key is missing/,
+      /^Restore private\.key.* backup.*Nothing was overwritten/,
     ],
   ];
   for (const [what, text, code, message, hint] of rows) {

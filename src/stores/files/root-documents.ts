@@ -1,42 +1,41 @@
-/** The text of one manifest file, read document by document. No file system here. */
+/** The text of one manifest file, read object by object. No file system here. */
 
-import { type Document, LineCounter, parseAllDocuments } from "yaml";
+import { stringify } from "yaml";
 import type { Problem } from "../../core/errors.ts";
-import { type MeshRoot, rootKey } from "../../core/mesh-root.ts";
+import { MESH_ROOT_API_VERSION, MESH_ROOT_KIND, type MeshRoot, rootKey } from "../../core/mesh-root.ts";
 import { type ParseOptions, parseMeshRoot } from "../../core/mesh-root-parse.ts";
+import { listItems } from "./manifest-list.ts";
+import { type YamlDocument, type YamlFault, yamlDocuments } from "./yaml-documents.ts";
 
-/** One YAML document of a manifest file: its own text, and either the root that it describes or what is wrong with it. */
-export type RootDocument = { readonly text: string; readonly root?: MeshRoot; readonly problems: readonly Problem[] };
+/** Where an object stands in a file: in which document, and by which path below it (`items`, 3) where that is a list. */
+export type Place = { readonly document: number; readonly path: readonly (string | number)[] };
+
+/** One object of a manifest file: its own text, and either the root that it describes or what is wrong with it. */
+export type RootDocument = {
+  readonly text: string;
+  readonly place: Place;
+  readonly root?: MeshRoot;
+  readonly problems: readonly Problem[];
+};
 
 /**
- * Every document of `text`; never throws. Problems are MR2003 (with line and column) and those of `parseMeshRoot`. A text
- * without any document is a problem too: an editor that has just emptied the file must not look like a deletion.
+ * Every object of `text`, those of lists one by one; never throws. Problems are MR2003 (with line and column) and those of
+ * `parseMeshRoot`. A text without any object is a problem too: an editor that has just emptied the file must not look like a
+ * deletion.
  */
 export function readRootDocuments(text: string, options: ParseOptions): readonly RootDocument[] {
-  const lines = new LineCounter();
-  const documents = parseDocuments(text, lines);
-  if (documents.length === 0) return [{ text, problems: [EMPTY] }];
-  // Documents of one file that say nothing of their age were made in their order.
-  return documents.map((document, index) =>
-    readDocument(text, document, lines, { ...options, createdAt: options.createdAt + index }),
-  );
+  const { documents, fault } = yamlDocuments(text);
+  const whole = { text, place: { document: 0, path: [] } };
+  if (fault !== undefined) return [{ ...whole, problems: [syntaxProblem(text, fault)] }];
+  const found = documents.flatMap((document, index) => readDocument(text, document, index));
+  if (found.length === 0) return [{ ...whole, problems: [EMPTY] }];
+  // Objects of one file that say nothing of their age were made in their order.
+  return found.map((read, index) => read({ ...options, createdAt: options.createdAt + index }));
 }
 
-/** Position of the document that describes root `key` (`namespace/name`), -1 if there is none. */
-export function findRoot(documents: readonly RootDocument[], key: string): number {
-  return documents.findIndex(({ root }) => root !== undefined && rootKey(root) === key);
-}
-
-/** The documents of `text` that hold more than comments, with line numbers that `lines` resolves. */
-export function parseDocuments(text: string, lines = new LineCounter()): Document.Parsed[] {
-  const documents = parseAllDocuments(text, { prettyErrors: false, logLevel: "error", lineCounter: lines });
-  return "empty" in documents
-    ? []
-    : documents.filter(
-        (document) =>
-          (document.contents !== null && document.contents.range[1] > document.contents.range[0]) ||
-          document.errors.length > 0,
-      );
+/** The place of root `key` (`namespace/name`), undefined if it is not there. */
+export function findRoot(documents: readonly RootDocument[], key: string): Place | undefined {
+  return documents.find(({ root }) => root !== undefined && rootKey(root) === key)?.place;
 }
 
 const EMPTY: Problem = {
@@ -45,41 +44,39 @@ const EMPTY: Problem = {
   hint: "Delete the file to remove its roots; as long as it is there and empty, their last good version stays.",
 };
 
-function readDocument(
-  text: string,
-  document: Document.Parsed,
-  lines: LineCounter,
-  options: ParseOptions,
-): RootDocument {
-  const own = text.slice(document.range[0], document.range[2]);
-  const faults = document.errors.map((error) => syntaxProblem(text, error.message, lines.linePos(error.pos[0])));
-  let object: unknown;
-  try {
-    object = document.toJS();
-  } catch {
-    // Only aliases make a well-formed document unreadable: undefined ones, or so many that they would fill the memory.
-    return {
-      text: own,
-      problems: [...faults, syntaxProblem(text, "unusable alias", lines.linePos(document.range[0]))],
-    };
-  }
-  const parsed = parseMeshRoot(object, options);
-  if ("root" in parsed)
-    return faults.length > 0 ? { text: own, problems: faults } : { text: own, root: parsed.root, problems: [] };
-  // What a broken document seems to lack may just be unreadable, but a misspelt field is misspelt all the same.
-  const certain = faults.length === 0 ? parsed.problems : parsed.problems.filter(({ code }) => code === "MR1002");
-  return { text: own, problems: [...faults, ...certain] };
+type Reader = (options: ParseOptions) => RootDocument;
+
+function readDocument(text: string, document: YamlDocument, index: number): Reader[] {
+  const { parsed, value, faults } = document;
+  const own = text.slice(parsed.range[0], parsed.range[2]);
+  const problems = faults.map((fault) => syntaxProblem(text, fault));
+  const items = listItems(value, { apiVersion: MESH_ROOT_API_VERSION, kind: MESH_ROOT_KIND });
+  if (items === undefined) return [reader(own, { document: index, path: [] }, value, problems)];
+  if (problems.length > 0) return [() => ({ text: own, place: { document: index, path: [] }, problems })];
+  return items.map(({ path, object }) =>
+    reader(stringify(object, { schema: "yaml-1.1", lineWidth: 0 }), { document: index, path }, object, problems),
+  );
 }
 
-function syntaxProblem(text: string, message: string, at: { line: number; col: number }): Problem {
-  const line = text.split("\n")[at.line - 1] ?? "";
-  // Behind a colon the parser quotes the file, and a file that landed here by mistake may hold a key.
-  const [what = message] = message.split(/[:"]/);
+function reader(text: string, place: Place, object: unknown, faults: readonly Problem[]): Reader {
+  return (options) => {
+    if (object === undefined && faults.length > 0) return { text, place, problems: faults };
+    const parsed = parseMeshRoot(object, options);
+    if ("root" in parsed)
+      return faults.length > 0 ? { text, place, problems: faults } : { text, place, root: parsed.root, problems: [] };
+    // What a broken document seems to lack may just be unreadable, but a misspelt field is misspelt all the same.
+    const certain = faults.length === 0 ? parsed.problems : parsed.problems.filter(({ code }) => code === "MR1002");
+    return { text, place, problems: [...faults, ...certain] };
+  };
+}
+
+function syntaxProblem(text: string, { what, line, column }: YamlFault): Problem {
+  const source = text.split("\n")[line - 1] ?? "";
   return {
     code: "MR2003",
-    message: `YAML syntax error in line ${at.line}, column ${at.col}: ${what.trim()}`,
-    hint: /,\s*$/.test(line)
-      ? `YAML puts no comma at the end of a line: remove the one in line ${at.line}.`
-      : `Mend line ${at.line} and save again; until then the last good version stays.`,
+    message: `YAML syntax error in line ${line}, column ${column}: ${what}`,
+    hint: /,\s*$/.test(source)
+      ? `YAML puts no comma at the end of a line: remove the one in line ${line}.`
+      : `Mend line ${line} and save again; until then the last good version stays.`,
   };
 }

@@ -1,6 +1,6 @@
 /** The roots of the embedded mode: MeshRootCertificate manifests in `<data>/roots/*.yaml`. */
 
-import { readdir, readFile, stat } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { stringify } from "yaml";
@@ -8,7 +8,8 @@ import { MeshrootError, type Problem } from "../../core/errors.ts";
 import { FORCE_UNSAFE_ANNOTATION, type MeshRoot, type Role, type RootListing, rootKey } from "../../core/mesh-root.ts";
 import { creationTimestamp, meshRootManifest } from "../../core/mesh-root-manifest.ts";
 import { type BeforeStep, createAtomically, removeDurably, writeAtomically } from "./atomic-write.ts";
-import { findRoot, type RootDocument, readRootDocuments } from "./root-documents.ts";
+import { readText } from "./read-text.ts";
+import { findRoot, type Place, type RootDocument, readRootDocuments } from "./root-documents.ts";
 import { cutDocument, editDocument } from "./root-edit.ts";
 import { errorText, isSystemError } from "./system-error.ts";
 import { HOLDOFF_MS, type Watch, type WatchOptions, watchFiles } from "./watch-files.ts";
@@ -38,9 +39,13 @@ type Held = { readonly root: MeshRoot; readonly file: string };
 type LastGood = ReadonlyMap<string, Held>;
 type ManifestFile = {
   readonly file: string;
+  readonly text: string;
   readonly documents: readonly RootDocument[];
   readonly problems: readonly Problem[];
 };
+
+/** A mesh has a handful of roots. */
+const MAX_FILES = 1000;
 
 /** The roots under `directory` (DataDir.roots). `now`: milliseconds since the epoch, for manifests without a date. */
 export function rootFiles(
@@ -52,18 +57,19 @@ export function rootFiles(
   const options = { mode: 0o600, beforeStep };
   let lastGood: LastGood = new Map();
 
+  const readDirectory = directoryReader(directory, defaultNamespace);
+
   const list = async (): Promise<RootListing> => {
-    const { held, ...result } = assemble(await readDirectory(directory, defaultNamespace), lastGood);
+    const { held, ...result } = assemble(await readDirectory(), lastGood);
     lastGood = held;
     return result;
   };
 
   /** The file and document that hold `root`; fails rather than guess when the file has changed underneath. */
-  const locate = async (root: MeshRoot): Promise<{ path: string; text: string; index: number; only: boolean }> => {
-    for (const { file, documents } of await readDirectory(directory, defaultNamespace)) {
-      const index = findRoot(documents, rootKey(root));
-      const path = join(directory, file);
-      if (index >= 0) return { path, text: await readFile(path, "utf8"), index, only: documents.length === 1 };
+  const locate = async (root: MeshRoot): Promise<{ path: string; text: string; place: Place; only: boolean }> => {
+    for (const { file, text, documents } of await readDirectory()) {
+      const place = findRoot(documents, rootKey(root));
+      if (place !== undefined) return { path: join(directory, file), text, place, only: documents.length === 1 };
     }
     throw new MeshrootError(
       "MR1009",
@@ -105,7 +111,7 @@ export function rootFiles(
       // The file's own date changes with every edit, so the date of creation has to be in the manifest.
       const dated =
         text === undefined
-          ? stringify(meshRootManifest(root), { lineWidth: 0 })
+          ? stringify(meshRootManifest(root), { schema: "yaml-1.1", lineWidth: 0 })
           : editDocument(text, 0, [
               { path: ["metadata", "creationTimestamp"], value: creationTimestamp(root.createdAt) },
             ]);
@@ -113,26 +119,60 @@ export function rootFiles(
     },
 
     async setRole(root, role, { forceUnsafe } = {}) {
-      const { path, text, index } = await locate(root);
-      const edited = editDocument(text, index, [
-        { path: ["metadata", "creationTimestamp"], value: creationTimestamp(root.createdAt) },
-        { path: ["metadata", "annotations", FORCE_UNSAFE_ANNOTATION], value: forceUnsafe },
-        { path: ["spec", "role"], value: role },
+      const { path, text, place } = await locate(root);
+      const edited = editDocument(text, place.document, [
+        { path: [...place.path, "metadata", "creationTimestamp"], value: creationTimestamp(root.createdAt) },
+        { path: [...place.path, "metadata", "annotations", FORCE_UNSAFE_ANNOTATION], value: forceUnsafe },
+        { path: [...place.path, "spec", "role"], value: role },
       ]);
       await writing(path, () => writeAtomically(path, edited, options));
     },
 
     async remove(root) {
-      const { path, text, index, only } = await locate(root);
+      const { path, text, place, only } = await locate(root);
       await writing(path, async () => {
-        if (!only) return writeAtomically(path, cutDocument(text, index), options);
+        if (!only) return writeAtomically(path, cutDocument(text, place.document, place.path), options);
         return removeDurably(path, beforeStep);
       });
     },
   };
 }
 
-async function readDirectory(directory: string, defaultNamespace: string): Promise<readonly ManifestFile[]> {
+/** Reads the whole folder at each call, and parses only what has changed since the last one. */
+function directoryReader(directory: string, defaultNamespace: string): () => Promise<readonly ManifestFile[]> {
+  let known: ReadonlyMap<string, ManifestFile & { readonly createdAt: number }> = new Map();
+
+  const readManifest = async (file: string) => {
+    const path = join(directory, file);
+    try {
+      const { text, birthtimeMs, mtimeMs } = await readText(path);
+      const createdAt = Math.floor(Math.min(birthtimeMs > 0 ? birthtimeMs : mtimeMs, mtimeMs));
+      const before = known.get(file);
+      if (before?.text === text && before.createdAt === createdAt) return before;
+      const documents = readRootDocuments(text, { createdAt, defaultNamespace });
+      return { file, text, createdAt, documents, problems: documents.flatMap(({ problems }) => problems) };
+    } catch (error) {
+      if (isSystemError(error, "ENOENT")) return undefined;
+      const { code, message, hint } = error instanceof MeshrootError ? error : unusable(path, error);
+      const problem = { code, message: message.slice(code.length + 1), hint };
+      return { file, text: "", createdAt: Number.NaN, documents: [], problems: [problem] };
+    }
+  };
+
+  return async () => {
+    const files: (ManifestFile & { readonly createdAt: number })[] = [];
+    // One after the other: of a folder with many large files only one is in memory beside what is kept.
+    for (const name of await manifestNames(directory)) {
+      const file = await readManifest(name);
+      if (file !== undefined) files.push(file);
+    }
+    known = new Map(files.map((file) => [file.file, file]));
+    return files;
+  };
+}
+
+/** Throws MR2002, and MR2010 for a folder that holds far more than roots. */
+async function manifestNames(directory: string): Promise<string[]> {
   let names: string[];
   try {
     names = await readdir(directory);
@@ -140,28 +180,13 @@ async function readDirectory(directory: string, defaultNamespace: string): Promi
     throw unusable(directory, error);
   }
   // Leading dots are editors' and our own unfinished files.
-  const manifests = names.filter((name) => /^[^.].*\.ya?ml$/.test(name)).sort();
-  const files = await Promise.all(manifests.map((name) => readManifestFile(directory, name, defaultNamespace)));
-  return files.filter((file) => file !== undefined);
-}
-
-async function readManifestFile(
-  directory: string,
-  file: string,
-  defaultNamespace: string,
-): Promise<ManifestFile | undefined> {
-  const path = join(directory, file);
-  try {
-    const { birthtimeMs, mtimeMs } = await stat(path);
-    // Where the file system knows no time of birth, Node gives 0.
-    const createdAt = Math.floor(Math.min(birthtimeMs > 0 ? birthtimeMs : mtimeMs, mtimeMs));
-    const documents = readRootDocuments(await readFile(path, "utf8"), { createdAt, defaultNamespace });
-    return { file, documents, problems: documents.flatMap(({ problems }) => problems) };
-  } catch (error) {
-    if (isSystemError(error, "ENOENT")) return undefined;
-    const { code, message, hint } = unusable(path, error);
-    return { file, documents: [], problems: [{ code, message: message.slice(code.length + 1), hint }] };
-  }
+  const manifests = names.filter((name) => /^[^.].*\.(?:ya?ml|json)$/.test(name)).sort();
+  if (manifests.length <= MAX_FILES) return manifests;
+  throw new MeshrootError(
+    "MR2010",
+    `${directory} holds ${manifests.length} manifests, more than ${MAX_FILES}`,
+    "Keep nothing but the roots of this mesh there.",
+  );
 }
 
 /** Puts one list together; where a file can't be read now, what it last held stays. */
@@ -198,7 +223,7 @@ function duplicate(copies: readonly Held[], chosen: Held): { source: string; pro
     problem: {
       code: "MR1010",
       message: `root ${chosen.root.name} is there twice, in ${files}`,
-      hint: `The one in ${chosen.file} counts. Delete the other, or rename it so that it does not end in .yaml.`,
+      hint: `The one in ${chosen.file} counts. Delete the other, or rename it so that it ends neither in .yaml nor in .json.`,
     },
   };
 }

@@ -1,5 +1,7 @@
 /** What the operating system said, in the words of our errors. */
 
+import { MeshrootError } from "../../core/errors.ts";
+
 /** Whether `error` is the system's error `code` (`ENOENT`, `EEXIST` …). */
 export function isSystemError(error: unknown, code: string): boolean {
   return error instanceof Error && "code" in error && error.code === code;
@@ -36,6 +38,8 @@ const DISK_HINTS: Readonly<Record<string, string>> = {
   ENOENT: "The data directory was moved away while meshroot runs: put it back, or start meshroot where it is now.",
 };
 
+/** Without the code where it is an error of our own: it becomes part of another one. */
 export function errorText(error: unknown): string {
+  if (error instanceof MeshrootError) return error.message.slice(error.code.length + 1);
   return error instanceof Error ? error.message : String(error);
 }
