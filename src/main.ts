@@ -1,9 +1,7 @@
 /** Composition root: gives the commands the real stores, clock and streams. */
 
-import { readFileSync } from "node:fs";
-import { readFile } from "node:fs/promises";
+import { createReadStream, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { text as readAll } from "node:stream/consumers";
 import { serverStatus } from "./cli/admin-client.ts";
 import type { CliContext, RootAdmin } from "./cli/context.ts";
 import { runCli } from "./cli/program.ts";
@@ -12,6 +10,7 @@ import { MeshrootError } from "./core/errors.ts";
 import { DEFAULT_NAMESPACE } from "./core/mesh-root.ts";
 import { openDataDir, requireDataDir } from "./stores/files/data-dir.ts";
 import { takeLock } from "./stores/files/file-lock.ts";
+import { decodeText, MAX_FILE_BYTES } from "./stores/files/read-text.ts";
 import { rootFiles } from "./stores/files/root-files.ts";
 
 /** How long a command waits for another one that edits roots. */
@@ -19,8 +18,7 @@ const EDIT_WAIT_MS = 5000;
 
 /** What commands share with the process that they run in. */
 export type Surroundings = Pick<CliContext, "stdout" | "stderr" | "env" | "logDestination" | "untilSignal"> & {
-  /** Standard input, to its end. */
-  readStdin(): Promise<string>;
+  readonly stdin: AsyncIterable<Buffer>;
 };
 
 /** Runs the command line (without `node` and script name); sets the exit code of the process. */
@@ -35,17 +33,17 @@ export async function main(argv: readonly string[]): Promise<void> {
     env: process.env,
     logDestination: undefined,
     untilSignal,
-    readStdin: () => readAll(process.stdin),
+    stdin: process.stdin,
   });
 }
 
 /** Runs one command line on the real stores, anywhere; returns its exit code. */
-export function run(argv: readonly string[], { readStdin, ...surroundings }: Surroundings): Promise<number> {
+export function run(argv: readonly string[], { stdin, ...surroundings }: Surroundings): Promise<number> {
   return runCli(argv, {
     ...surroundings,
     version: packageVersion(),
     now: Date.now,
-    readInput: (path) => readInput(path, readStdin),
+    readInput: (path) => readInput(path, stdin),
     roots: rootsOf,
     meshStatus: async (dataDir, namespace = DEFAULT_NAMESPACE) =>
       (await serverStatus(dataDir)) ?? (await import("./serve/offline.ts")).offlineStatus(dataDir, namespace),
@@ -58,9 +56,17 @@ function packageVersion(): string {
   return manifest.version;
 }
 
-async function readInput(path: string, readStdin: () => Promise<string>): Promise<string> {
+async function readInput(path: string, stdin: AsyncIterable<Buffer>): Promise<string> {
   try {
-    return path === "-" ? await readStdin() : await readFile(path, "utf8");
+    // Also from pipes, which have no size to look at: `-f <(kubectl get mrc -o yaml)`.
+    const chunks: Buffer[] = [];
+    let length = 0;
+    for await (const chunk of path === "-" ? stdin : createReadStream(path)) {
+      length += chunk.length;
+      if (length > MAX_FILE_BYTES) throw new Error(`it is larger than ${MAX_FILE_BYTES / 1024} KiB`);
+      chunks.push(Buffer.from(chunk));
+    }
+    return decodeText(Buffer.concat(chunks));
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     throw new MeshrootError("MR5005", `can't read ${path}: ${message}`, "Check the path given with -f.", error);

@@ -1,7 +1,7 @@
 /** Runs the command line as a user would: in this process, which is quick, or in one of its own. */
 
 import { type ChildProcessByStdio, spawn } from "node:child_process";
-import type { Readable, Writable } from "node:stream";
+import { Readable, type Writable } from "node:stream";
 import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 import { run } from "../../src/main.ts";
@@ -30,7 +30,7 @@ export async function runMeshroot(args: readonly string[], options: Options = {}
     env: environment(options.env),
     logDestination: { write: stderr },
     untilSignal: () => new Promise(() => undefined),
-    readStdin: async () => options.input ?? "",
+    stdin: Readable.from([Buffer.from(options.input ?? "")]),
   });
   return { code, ...output };
 }

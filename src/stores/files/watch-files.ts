@@ -28,6 +28,7 @@ export async function watchFiles<Value>(
 ): Promise<Watch> {
   const { holdoffMs = HOLDOFF_MS, pollMs = POLL_MS, onError = () => undefined } = options;
   let last: string | undefined;
+  let lastValue: Value | undefined;
   let reading: Promise<void> | undefined;
   let again = false;
   let closed = false;
@@ -36,10 +37,13 @@ export async function watchFiles<Value>(
   const readOnce = async (): Promise<void> => {
     try {
       const value = await read();
+      // Whoever hands over the very same value has looked already; thousands of entries are not written out to compare them.
+      if (value === lastValue) return;
       const text = JSON.stringify(value, (_key, part: unknown) => (part instanceof Map ? [...part] : part));
       if (closed || text === last) return;
       onChange(value);
       last = text;
+      lastValue = value;
     } catch (error) {
       if (!closed) onError(error);
     }
