@@ -37,10 +37,13 @@ export function addRootCreate(parent: Command, context: CliContext): void {
       const text = flags.file === undefined ? undefined : await context.readInput(flags.file);
       await editRoots(context, store, async (roots, listing) => {
         const created =
-          text === undefined ? [fromFlags(context, store, listing.roots, name ?? "", flags)] : fromText(store, text);
+          text === undefined
+            ? [fromFlags(context, store, listing.roots, name ?? "", flags)]
+            : createdNow(fromText(store, text), listing.roots, context.now());
         // All are checked before any is written: a file is taken as a whole or not at all.
         const after = [...listing.roots];
-        for (const { root } of created) {
+        // A list is in the order of names: an active root first, so that a passive one never stands alone for want of it.
+        for (const { root } of created.toSorted((a, b) => ROLES.indexOf(a.root.role) - ROLES.indexOf(b.root.role))) {
           raise(checkCreate(after, root, store.namespace));
           after.push(root);
         }
@@ -68,7 +71,7 @@ function fromFlags(
     trustDomain: domain ?? loadSettings(["trustDomain"], {}, context.env).trustDomain,
     spiffeEnabled: flags.spiffe ?? old?.spiffeEnabled ?? false,
     provider: { kind: "tresor", secretRef: { name: flags.secretName ?? `${name}-ca`, namespace } },
-    createdAt: context.now(),
+    createdAt: Math.max(context.now(), ...existing.map((each) => each.createdAt + 1)),
   };
   const parsed = parseMeshRoot(meshRootManifest(root), { createdAt: root.createdAt, defaultNamespace: namespace });
   if ("problems" in parsed) throw combined(parsed.problems);
@@ -80,6 +83,16 @@ function fromText({ admin }: OpenedStore, text: string): NewRoot[] {
   const problems = documents.flatMap((document) => document.problems);
   if (problems.length > 0) throw combined(problems);
   return documents.flatMap(({ root, text: own }) => (root === undefined ? [] : [{ root, text: own }]));
+}
+
+/**
+ * A root counts from its creation here, as one created in Kubernetes does: with the date of an exported manifest it would be
+ * taken for the old root of the rotation. Among themselves the new ones keep their order.
+ */
+function createdNow(created: readonly NewRoot[], existing: readonly MeshRoot[], now: number): NewRoot[] {
+  const youngest = Math.max(now, ...existing.map((root) => root.createdAt + 1));
+  const byAge = created.map(({ root }) => root).sort((a, b) => a.createdAt - b.createdAt);
+  return created.map((each) => ({ ...each, root: { ...each.root, createdAt: youngest + byAge.indexOf(each.root) } }));
 }
 
 /** All problems of a manifest in one error, under the code of the first. */

@@ -52,6 +52,7 @@ const FOR_PRESENT: Partial<Readonly<Record<HoldReason, (one: Waiting, hold: Hold
   Refused: (one) => [`Mend what Envoy says, then \`meshroot proxy retry ${short(one)}\`.`],
   TwoStreams: (one) => [
     `Stop one of the two processes that use the credential of ${one.identity} (${short(one)}), or give each its own: \`meshroot proxy bootstrap ${one.identity} --out ANOTHER-FOLDER\`.`,
+    "If it is one Envoy that asks for one name in two places, give both places the same `sds_config`, to the letter: Envoy opens a stream for each that differs.",
   ],
   TrustNotOursToProve: (one) => [assume(one)],
   WaitingForTrust: () => [

@@ -10,8 +10,10 @@ import {
   type MeshRoot,
   type ProviderSpec,
   ROLES,
+  type Role,
   type SecretRef,
 } from "./mesh-root.ts";
+import { roleOf, saysRole, saysRoleElsewhere, strayAtTop, strayInSpec } from "./mesh-root-strays.ts";
 import {
   booleanField,
   type Fields,
@@ -45,18 +47,36 @@ export function parseMeshRoot(object: unknown, options: ParseOptions): ParsedMes
   if (stranger !== undefined) return { problems: [stranger] };
 
   const problems: Problem[] = [];
-  const whole = openObject("", object, ["apiVersion", "kind", "metadata", "spec", "status"], problems);
+  const fields = isObject(object) ? object : {};
+  const hasRole = saysRole(fields.spec);
+  const known = ["apiVersion", "kind", "metadata", "spec", "status"];
+  const whole = openObject("", object, known, problems, strayAtTop(hasRole));
   const metadata = readMetadata(whole, options);
-  const spec = objectField(whole, "spec", ["role", "trustDomain", "spiffeEnabled", "provider"]);
+  const spec = objectField(whole, "spec", ["role", "trustDomain", "spiffeEnabled", "provider"], strayInSpec(hasRole));
   const root = {
     ...metadata,
-    role: wordField(spec, "role", ROLES),
+    role: readRole(spec, saysRoleElsewhere(fields)),
     trustDomain: textField(spec, "trustDomain", "a DNS name", isDnsName, DEFAULT_TRUST_DOMAIN),
     spiffeEnabled: booleanField(spec, "spiffeEnabled", false),
     provider: readProvider(spec),
   };
   const { provider } = root;
   return problems.length > 0 || provider === undefined ? { problems } : { root: { ...root, provider } };
+}
+
+/** One that stands in the wrong place is reported already; a word that it does not know may be known to us. */
+function readRole(spec: ObjectReader, isElsewhere: boolean): Role {
+  const { role } = spec.fields;
+  if ((role === undefined || role === null) && isElsewhere) return "inactive";
+  const meant = roleOf(role);
+  if (typeof role !== "string" || meant === undefined || meant === role) return wordField(spec, "role", ROLES);
+  malformed(
+    spec.problems,
+    "spec.role",
+    `${JSON.stringify(role)} is not one of ${ROLES.join(", ")}, did you mean ${meant}?`,
+    `Write \`role: ${meant}\`.`,
+  );
+  return meant;
 }
 
 function notAMeshRoot(object: unknown): Problem | undefined {

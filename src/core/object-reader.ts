@@ -21,8 +21,20 @@ export function isObject(value: unknown): value is Fields {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** Opens an object; fields other than `known` are reported as MR1002. */
-export function openObject(path: string, value: unknown, known: readonly string[], problems: Problem[]): ObjectReader {
+/** What a field that is not known here was meant to be: `meant` where it is one of this object's own, and what to do. */
+export type Stray = { readonly meant?: string; readonly hint: string };
+
+/**
+ * Opens an object; fields other than `known` are reported as MR1002. `stray` may know better than its spelling what such a
+ * field is: one that stands in the wrong place, or had this name for a while.
+ */
+export function openObject(
+  path: string,
+  value: unknown,
+  known: readonly string[],
+  problems: Problem[],
+  stray: (field: string, content: unknown) => Stray | undefined = () => undefined,
+): ObjectReader {
   if (!isObject(value)) {
     malformed(problems, path, `${show(value)} is not an object`, `Give ${path} the fields ${known.join(", ")}.`);
     return { path, fields: {}, problems, misspelt: new Set(known) };
@@ -30,6 +42,13 @@ export function openObject(path: string, value: unknown, known: readonly string[
   const misspelt = new Set<string>();
   for (const [field, content] of Object.entries(value)) {
     if (known.includes(field)) continue;
+    const explained = stray(field, content);
+    if (explained !== undefined) {
+      if (explained.meant !== undefined) misspelt.add(explained.meant);
+      const message = `${path === "" ? "" : `${path}: `}unknown field ${field}`;
+      problems.push({ code: "MR1002", message, hint: explained.hint });
+      continue;
+    }
     const meant = closest(field, known);
     if (meant !== undefined) misspelt.add(meant);
     problems.push({
@@ -45,13 +64,18 @@ export function openObject(path: string, value: unknown, known: readonly string[
 }
 
 /** A field that is itself an object. */
-export function objectField(reader: ObjectReader, name: string, known: readonly string[]): ObjectReader {
+export function objectField(
+  reader: ObjectReader,
+  name: string,
+  known: readonly string[],
+  stray?: (field: string, content: unknown) => Stray | undefined,
+): ObjectReader {
   const path = pathOf(reader, name);
   if (reader.fields[name] === undefined || reader.fields[name] === null) {
     missing(reader, name);
     return { path, fields: {}, problems: reader.problems, misspelt: new Set(known) };
   }
-  return openObject(path, reader.fields[name], known, reader.problems);
+  return openObject(path, reader.fields[name], known, reader.problems, stray);
 }
 
 /** A text that `accept` approves of; `what` completes "… is not". */
@@ -72,7 +96,7 @@ export function textField(
     reader.problems,
     pathOf(reader, name),
     `${show(value)} is not ${what}`,
-    `Set ${pathOf(reader, name)} to ${what}.${comma(value)}`,
+    `Set ${pathOf(reader, name)} to ${what}.${comma(value)}${quotes(value)}`,
   );
   return "";
 }
@@ -133,6 +157,11 @@ function pathOf(reader: ObjectReader, name: string): string {
 /** Manifests pasted from a JSON-minded document end lines with commas (the seed's cert-manager example does). */
 function comma(value: unknown): string {
   return typeof value === "string" && value.endsWith(",") ? " YAML puts no comma at the end of a line: remove it." : "";
+}
+
+/** `name: 123` and `name: on` are texts to whoever writes them. */
+function quotes(value: unknown): string {
+  return typeof value === "number" || typeof value === "boolean" ? ` If it is meant as a text: "${value}".` : "";
 }
 
 function show(value: unknown): string {

@@ -145,3 +145,53 @@ test("prints its version", async () => {
   const { version } = JSON.parse(await readFile(new URL("../../package.json", import.meta.url), "utf8"));
   assert.equal((await spawnMeshroot(["--version"])).stdout, `${version}\n`);
 });
+
+test("B4: a root counts from its creation here, whatever date its manifest brings", async (t) => {
+  const dated = (name: string, role: "active" | "passive" | "inactive", date: string) =>
+    manifest(name, role).replace(/^metadata:\n/m, `metadata:\n  creationTimestamp: ${date}\n`);
+  for (const date of ["2019-01-01T00:00:00Z", '"2019-01-01T00:00:00+02:00"', "2126-01-01T00:00:00Z", "null"]) {
+    const { dataDir, root } = await open(t);
+    await root("create old");
+    const before = Date.now();
+    const { stdout } = await root("create -f -", dated("new", "passive", date));
+    assert.match(squeeze(stdout), /^after 2 old active new passive old old \+ new/m, date);
+    const text = await readFile(join(dataDir, "roots", "new.yaml"), "utf8");
+    const written = Date.parse(/creationTimestamp: "?([^"\n]+)/.exec(text)?.[1] ?? "");
+    assert.ok(written >= before && written <= Date.now(), text);
+  }
+  const { dataDir, root } = await open(t);
+  await mkdir(join(dataDir, "roots"), { recursive: true });
+  await writeFile(join(dataDir, "roots", "old.yaml"), dated("old", "active", "2126-01-01T00:00:00Z"));
+  for (const args of ["create new", "set-role new active"])
+    assert.match(squeeze((await root(args)).stdout), /^after \d old active new/m, "also beside a date in the future");
+});
+
+test("B3: create -f takes kubectl's list, and the new ones keep the order of their dates", async (t) => {
+  const { dataDir, root } = await open(t);
+  const item = (name: string, role: string, year: number) => ({
+    apiVersion: "config.openservicemesh.io/v1alpha2",
+    kind: "MeshRootCertificate",
+    metadata: { name, namespace: "osm-system", creationTimestamp: `${year}-01-01T00:00:00Z`, uid: "x" },
+    spec: {
+      role,
+      trustDomain: "cluster.local",
+      provider: { tresor: { ca: { secretRef: { name: `${name}-ca`, namespace: "osm-system" } } } },
+    },
+  });
+  const list = {
+    apiVersion: "v1",
+    kind: "List",
+    items: [item("a-new", "passive", 2024), item("z-old", "active", 2022)],
+  };
+  const made = await root("create -f -", JSON.stringify(list));
+  assert.match(squeeze(made.stdout), /^after 2 z-old active a-new passive/m, made.stderr);
+  assert.deepEqual(await readdir(join(dataDir, "roots")), ["a-new.yaml", "z-old.yaml"]);
+});
+
+test("D2: create -f reads no more of its input than a manifest can need", async (t) => {
+  const { dataDir, root } = await open(t);
+  const path = join(dataDir, "..", "big.yaml");
+  await writeFile(path, Buffer.alloc(50 * 1024 * 1024, "a: b\n"));
+  for (const answer of [await root(`create -f ${path}`), await root("create -f /dev/zero")])
+    assert.match(answer.stderr, /^error: MR5005 can't read .* larger than 1024 KiB/);
+});

@@ -81,3 +81,10 @@ test("a hold of the xDS port: `assume` where it applies", () => {
     /its agent is absent/,
   );
 });
+
+test("B10: two streams for one name can be one Envoy with two sources: the way out names that too", () => {
+  const [processes, places, ...more] = waysOut(hold("TwoStreams", [HERE]));
+  assert.deepEqual(more, []);
+  assert.match(processes ?? "", /Stop one of the two processes/);
+  assert.match(places ?? "", /one Envoy that asks for one name in two places.* the same `sds_config`/);
+});

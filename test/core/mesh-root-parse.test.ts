@@ -212,3 +212,66 @@ test("never throws, whatever the object", () => {
     }),
   );
 });
+
+/** Each problem with its hint. */
+function answers(value: unknown): string[] {
+  const result = parseMeshRoot(value, OPTIONS);
+  assert.ok("problems" in result, "expected problems");
+  return result.problems.map(({ code, message, hint }) => `${code} ${message} | ${hint}`);
+}
+
+test("B5: intent, as OSM called the role for a while, is answered with what to write, once", () => {
+  const noRole = { role: undefined };
+  const osm = "OSM called it intent for a while.";
+  for (const [word, role] of [
+    ["passive", "passive"],
+    ["Passive", "passive"],
+    ["ActiveIntent", "active"],
+    ["deactive", "inactive"],
+    ["deactivate", "inactive"],
+    ["pasive", "passive"],
+    ["something", "active | passive | inactive"],
+  ]) {
+    assert.deepEqual(answers(object({ ...noRole, intent: word })), [
+      `MR1002 spec: unknown field intent | Write \`role: ${role}\` under spec. ${osm}`,
+    ]);
+    assert.deepEqual(answers({ ...object(noRole), intent: word }), [
+      `MR1002 unknown field intent | Write \`role: ${role}\` under spec. ${osm}`,
+    ]);
+  }
+  for (const field of ["Intent", "rotationStage", "stage", "state"])
+    assert.match(
+      answers(object({ ...noRole, [field]: "issuing" })).join(),
+      /^MR1002 [^|]*\| Write `role: active` under/,
+    );
+  assert.deepEqual(answers(object({ role: "active", intent: "passive" })), [
+    `MR1002 spec: unknown field intent | Remove \`intent\`: \`role\` under spec says it. ${osm}`,
+  ]);
+});
+
+test("B5: fields one level too high, and words for a role, are answered with what to write", () => {
+  assert.match(
+    answers({ ...object({ role: undefined }), role: "passive" }).join(),
+    /Write `role: passive` under spec\.$/,
+  );
+  assert.match(answers({ ...object({}), trustDomain: "a.b" }).join(), /\| Move `trustDomain` under spec\.$/);
+  assert.match(answers({ ...object({}), name: "a" }).join(), /\| Move `name` under metadata\.$/);
+  const flat = answers(object({ provider: undefined, tresor: PROVIDERS.tresor }));
+  assert.deepEqual(flat, ["MR1002 spec: unknown field tresor | Move `tresor` into provider: `provider: {tresor: …}`."]);
+  for (const [word, role] of [
+    ["Active", "active"],
+    ["PASSIVE", "passive"],
+    ["validating", "passive"],
+    ["issuing", "active"],
+    ["unused", "inactive"],
+    ["deactive", "inactive"],
+    ["in-active", "inactive"],
+    ["passive,", "passive"],
+  ])
+    assert.match(
+      answers(object({ role: word })).join(),
+      new RegExp(`^MR1003 [^|]*did you mean ${role}\\? \\| Write \`role: ${role}\``),
+    );
+  assert.match(answers(object({ role: true })).join(), /true is not one of/);
+  assert.match(answers(object({}, { name: 123 })).join(), /If it is meant as a text: "123"\.$/);
+});
