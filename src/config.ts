@@ -4,6 +4,7 @@
  */
 
 import { z } from "zod";
+import { parseHost } from "./core/address.ts";
 import { formatDuration, parseDuration } from "./core/duration.ts";
 import { MeshrootError } from "./core/errors.ts";
 import { isDnsLabel, isDnsName } from "./core/identity.ts";
@@ -37,7 +38,10 @@ function word<const Words extends readonly [string, ...string[]]>(...words: Word
 
 const SCHEMA = z.object({
   dataDir: text,
-  bind: z.union([z.ipv4(), z.ipv6(), z.string().refine(isDnsName)], "is not an IP address or a host name"),
+  bind: text
+    .transform(parseHost)
+    .refine((host) => host !== undefined, "is not an IP address or a host name")
+    .transform((host) => host?.host ?? ""),
   xdsPort: port,
   httpPort: port,
   healthPort: port,

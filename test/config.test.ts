@@ -94,3 +94,13 @@ test("a command that needs few settings is not stopped by the others", () => {
 test("binds to addresses and names", () => {
   for (const bind of ["0.0.0.0", "::", "::1", "localhost"]) assert.equal(loadConfig({ bind }, {}).bind, bind);
 });
+
+test("B7: binds to every form of an address, and says what has no place there", () => {
+  for (const bind of ["::ffff:127.0.0.1", "fe80::1%eth0"]) assert.equal(loadConfig({ bind }, {}).bind, bind);
+  assert.equal(loadConfig({ bind: "[::1]" }, {}).bind, "::1");
+  for (const bind of ["127.0.0.1:15128", "[::1]:15128", "127.1", "256.0.0.1", "http://localhost", "", "a b"])
+    assert.throws(() => loadConfig({ bind }, {}), /MR5002 [\s\S]*--bind .*(is not an IP address|is empty)/, bind);
+  for (const flag of ["xdsPort", "httpPort", "healthPort"])
+    for (const port of ["65536", "-1", "1.5", "0x50", "::1", "15128 ", "99999999999"])
+      assert.throws(() => loadConfig({ [flag]: port }, {}), /MR5002 [\s\S]*is not a port \(0-65535/, `${flag} ${port}`);
+});

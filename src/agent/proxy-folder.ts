@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { parse } from "yaml";
 import { z } from "zod";
+import { formatHostPort } from "../core/address.ts";
 import { MeshrootError } from "../core/errors.ts";
 import type { ProxyIdentity } from "../core/identity.ts";
 import { XDS_CLUSTER } from "../envoy/secret-sources.ts";
@@ -77,8 +78,8 @@ export async function readProxyFolder(path: string): Promise<ProxyFolder> {
     bootstrapPath,
     nodeId: bootstrap.node.id,
     identity: identityIn(await text(join(certDir, "tls.crt"), dir), certDir),
-    adminAddress: admin === undefined || admin.port === 0 ? undefined : `${admin.host}:${admin.port}`,
-    xdsAddress: `${xds.host}:${xds.port}`,
+    adminAddress: admin === undefined || admin.port === 0 ? undefined : formatHostPort(admin.host, admin.port),
+    xdsAddress: formatHostPort(xds.host, xds.port),
     serverName,
   };
 }

@@ -64,7 +64,7 @@ function print<Item>(items: readonly Item[], view: View<Item>, format: OutputFor
     case "json":
       return `${JSON.stringify(object(), undefined, 2)}\n`;
     case "yaml":
-      return stringify(object(), { lineWidth: 0 });
+      return stringify(object(), { schema: "yaml-1.1", lineWidth: 0 });
     case "name":
       return items.map((item) => `${view.name(item)}\n`).join("");
     default: {

@@ -4,12 +4,13 @@ import { type Command, Option } from "commander";
 import { loadConfig, type Setting } from "../config.ts";
 import { MeshrootError } from "../core/errors.ts";
 import { identityName, type ProxyKind, type ServiceIdentity } from "../core/identity.ts";
-import { type Endpoint, type Outbound, renderProxyFiles } from "../envoy/bootstrap.ts";
+import { type Inbound, type Outbound, renderProxyFiles } from "../envoy/bootstrap.ts";
 import { CREDENTIAL_FILES, writeCredentials } from "../envoy/credentials-dir.ts";
 import { XDS_VARIANTS, type XdsVariant } from "../envoy/secret-sources.ts";
 import { xdsIdentity } from "../pki/xds-identity.ts";
 import { requestBootstrap } from "./admin-client.ts";
 import type { CliContext } from "./context.ts";
+import { parseAdmin, parseOutbounds, parseXdsHost, requireEndpoint, requirePort } from "./endpoint-flags.ts";
 import { addSettings } from "./settings.ts";
 
 type Flags = Record<string, unknown> & {
@@ -49,9 +50,13 @@ export function addProxyBootstrap(parent: Command, context: CliContext): void {
     .option("--admin <host:port>", "admin address of the Envoy", "127.0.0.1:15000");
   addSettings(command, SETTINGS_USED).action(async (name: string, flags: Flags) => {
     const identity = parseIdentity(name);
-    const admin = parseEndpoint(flags.admin, "--admin");
-    const inbound = { port: parsePort(flags.inbound, "--inbound"), app: parseEndpoint(flags.app, "--app") };
-    const outbound = flags.outbound.map(parseOutbound);
+    const xdsHost = parseXdsHost(flags.xdsHost);
+    const admin = parseAdmin(flags.admin);
+    const inbound: Inbound = {
+      port: requirePort(flags.inbound, "--inbound"),
+      app: requireEndpoint(flags.app, "--app"),
+    };
+    const outbound: readonly Outbound[] = parseOutbounds(flags.outbound);
     const out = resolve(flags.out ?? name);
     const certDir = join(out, "certs");
     const uuid = await knownProxy(certDir, identity);
@@ -66,7 +71,7 @@ export function addProxyBootstrap(parent: Command, context: CliContext): void {
       nodeId: made.proxy.uuid,
       cluster: identityName(identity),
       identity,
-      xds: { host: flags.xdsHost, port: made.xdsPort, serverName: made.serverName },
+      xds: { host: xdsHost, port: made.xdsPort, serverName: made.serverName },
       variant: flags.variant,
       configDir: out,
       certDir,
@@ -126,30 +131,4 @@ async function knownProxy(certDir: string, identity: ServiceIdentity): Promise<s
     `${certDir} holds the credentials of ${whose}`,
     "Choose another --out; nothing was overwritten.",
   );
-}
-
-function parsePort(text: string, flag: string): number {
-  const port = Number(text);
-  if (/^\d+$/.test(text) && port > 0 && port <= 65_535) return port;
-  throw new MeshrootError("MR5002", `${flag} "${text}" is not a port`, "Give a number from 1 to 65535.");
-}
-
-function parseEndpoint(text: string, flag: string): Endpoint {
-  const match = /^(.+):(\d+)$/.exec(text);
-  if (match === null)
-    throw new MeshrootError("MR5002", `${flag} "${text}" is not host:port`, "Give it like 127.0.0.1:8080.");
-  return { host: match[1] ?? "", port: parsePort(match[2] ?? "", flag) };
-}
-
-function parseOutbound(text: string): Outbound {
-  const match = /^(\d+)=([^/@]+\/([^/@]+))@(.+)$/.exec(text);
-  if (match === null) {
-    throw new MeshrootError(
-      "MR5002",
-      `--outbound "${text}" can't be read`,
-      "Give it like 15001=bookstore/bookstore@10.0.0.7:15006.",
-    );
-  }
-  const [, listen = "", service = "", name = "", peer = ""] = match;
-  return { name, service, listenPort: parsePort(listen, "--outbound"), peer: parseEndpoint(peer, "--outbound") };
 }

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
-import { MeshrootError } from "../core/errors.ts";
-import { envoyAdmin } from "../envoy/admin.ts";
+import { envoyAdmin, MAX_DUMP_BYTES } from "../envoy/admin.ts";
 import type { CliContext } from "./context.ts";
+import { parseAddress } from "./parse-address.ts";
 
 /** `meshroot proxy get QUERY`: the raw answer of an Envoy's admin interface, as OSM's command prints it. */
 export function addProxyGet(parent: Command, context: CliContext): void {
@@ -14,12 +14,7 @@ export function addProxyGet(parent: Command, context: CliContext): void {
       '\nThe roots that the xDS connection trusts:\n  meshroot proxy get config_dump | jq -r \'.configs[] | select(."@type"=="type.googleapis.com/envoy.admin.v3.SecretsConfigDump") | .dynamic_active_secrets[] | select(.name == "validation_context_sds").secret.validation_context.trusted_ca.inline_bytes\' | base64 -d',
     )
     .action(async (query: string, { admin }: { admin: string }) => {
-      if (!/^[^/?#:]+:\d{1,5}$/.test(admin))
-        throw new MeshrootError(
-          "MR5002",
-          `"${admin}" is not host:port`,
-          "Give the admin address that the Envoy's bootstrap names.",
-        );
-      context.stdout(await envoyAdmin(admin).get(`/${query.replace(/^\//, "")}`));
+      const address = parseAddress(admin, "--admin");
+      context.stdout(await envoyAdmin(address, undefined, MAX_DUMP_BYTES).get(`/${query.replace(/^\//, "")}`));
     });
 }

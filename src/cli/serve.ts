@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import pc from "picocolors";
 import { type Config, flagName, loadConfig, SETTINGS, type Setting } from "../config.ts";
 import type { MeshStatus } from "../controller/status.ts";
+import { formatHostPort } from "../core/address.ts";
 import type { CliContext } from "./context.ts";
 import { addSettings } from "./settings.ts";
 
@@ -30,7 +31,7 @@ type Ports = {
 
 function banner(config: Config, ports: Ports, status: MeshStatus, version: string): string {
   const signer = status.roots.find((root) => root.signing);
-  const at = (port: number) => `${config.bind}:${port}`;
+  const at = (port: number) => formatHostPort(config.bind, port);
   const settings = config.dataDir === SETTINGS.dataDir.standard ? "" : ` ${flagName("dataDir")} ${config.dataDir}`;
   const next =
     status.proxies.length === 0

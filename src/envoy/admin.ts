@@ -1,6 +1,7 @@
 /** Client of an Envoy admin interface (Envoy docs: operations/admin). What `/certs` shows is loaded; `config_dump` is not proof. */
 
 import { request } from "node:http";
+import { formatHostPort, parseHostPort } from "../core/address.ts";
 import { MeshrootError } from "../core/errors.ts";
 import { normaliseSerial } from "../core/serial.ts";
 
@@ -50,10 +51,20 @@ export type EnvoyAdmin = {
 };
 
 const DEFAULT_TIMEOUT_MS = 5_000;
+/** `/certs` of an Envoy with thousands of contexts has some megabytes. */
+const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
+/** `/config_dump` of such an Envoy has some more, and goes to whoever asked for it. */
+export const MAX_DUMP_BYTES = 256 * 1024 * 1024;
 
-/** Every call throws MR5004 when nothing answers within `timeoutMs`, or the answer is an error. */
-export function envoyAdmin(address: string, timeoutMs = DEFAULT_TIMEOUT_MS): EnvoyAdmin {
-  const get = async (path: string) => bodyOf(address, path, await send(address, "GET", path, timeoutMs));
+type Limits = { readonly timeoutMs: number; readonly maxBytes: number };
+
+/**
+ * Every call throws MR5004 when nothing answers within `timeoutMs`, the answer is an error, or is longer than `maxBytes`: what
+ * listens there need not be an Envoy.
+ */
+export function envoyAdmin(address: string, timeoutMs = DEFAULT_TIMEOUT_MS, maxBytes = MAX_ANSWER_BYTES): EnvoyAdmin {
+  const limits = { timeoutMs, maxBytes };
+  const get = async (path: string) => bodyOf(address, path, await send(address, "GET", path, limits));
   return {
     address,
     get,
@@ -66,9 +77,9 @@ export function envoyAdmin(address: string, timeoutMs = DEFAULT_TIMEOUT_MS): Env
       const info = JSON.parse(await get("/server_info")) as { readonly version?: string };
       return /\/(\d+\.\d+\.\d+)/.exec(info.version ?? "")?.[1] ?? "";
     },
-    ready: async () => (await send(address, "GET", "/ready", timeoutMs)).status === 200,
+    ready: async () => (await send(address, "GET", "/ready", limits)).status === 200,
     quit: async () => {
-      bodyOf(address, "/quitquitquit", await send(address, "POST", "/quitquitquit", timeoutMs));
+      bodyOf(address, "/quitquitquit", await send(address, "POST", "/quitquitquit", limits));
     },
   };
 }
@@ -121,7 +132,7 @@ function parseListeners(text: string): Map<string, string> {
   const listeners = new Map<string, string>();
   for (const { name, local_address } of answer.listener_statuses ?? []) {
     const socket = local_address?.socket_address;
-    if (socket !== undefined) listeners.set(name, `${socket.address}:${socket.port_value}`);
+    if (socket !== undefined) listeners.set(name, formatHostPort(socket.address, socket.port_value));
   }
   return listeners;
 }
@@ -152,7 +163,8 @@ function bodyOf(address: string, path: string, answer: Answer): string {
   );
 }
 
-function send(address: string, method: "GET" | "POST", path: string, timeoutMs: number): Promise<Answer> {
+function send(address: string, method: "GET" | "POST", path: string, limits: Limits): Promise<Answer> {
+  const { timeoutMs, maxBytes } = limits;
   return new Promise((resolve, reject) => {
     const fail = (cause: Error) =>
       reject(
@@ -165,7 +177,12 @@ function send(address: string, method: "GET" | "POST", path: string, timeoutMs: 
       );
     let outgoing: ReturnType<typeof request>;
     try {
-      outgoing = request(new URL(path, `http://${address}`), { method, agent: false });
+      const where = parseHostPort(address);
+      if (typeof where === "string") throw new Error(`"${address}" ${where}`);
+      const { pathname, search } = new URL(path, "http://envoy");
+      // Not by a URL, which takes no zone in an IPv6 address.
+      const { host, port } = where;
+      outgoing = request({ host, port, path: pathname + search, method, agent: false });
     } catch (error) {
       fail(error as Error);
       return;
@@ -174,11 +191,17 @@ function send(address: string, method: "GET" | "POST", path: string, timeoutMs: 
     outgoing.on("error", fail);
     outgoing.on("close", () => clearTimeout(deadline));
     outgoing.on("response", (incoming) => {
-      let body = "";
-      incoming.setEncoding("utf8");
-      incoming.on("data", (chunk: string) => (body += chunk));
+      const chunks: Buffer[] = [];
+      let length = 0;
+      incoming.on("data", (chunk: Buffer) => {
+        length += chunk.length;
+        if (length <= maxBytes) chunks.push(chunk);
+        else outgoing.destroy(new Error(`its answer is longer than ${maxBytes / 1024 / 1024} MiB`));
+      });
       incoming.on("error", fail);
-      incoming.on("end", () => resolve({ status: incoming.statusCode ?? 0, body }));
+      incoming.on("end", () =>
+        resolve({ status: incoming.statusCode ?? 0, body: Buffer.concat(chunks).toString("utf8") }),
+      );
     });
     outgoing.end();
   });

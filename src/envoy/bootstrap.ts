@@ -63,6 +63,8 @@ export type BootstrapOptions = {
   readonly leafName?: string;
 };
 
+/** Envoy reads YAML 1.1: a plain `y`, `on` or `0777` is no text there. */
+const YAML = { aliasDuplicateObjects: false, schema: "yaml-1.1", lineWidth: 0 } as const;
 const DEFAULT_CONNECT_TIMEOUT_MS = 1_000;
 const TLS_SDS_FILE = "tls_sds.yaml";
 const VALIDATION_CONTEXT_SDS_FILE = "validation_context_sds.yaml";
@@ -80,23 +82,23 @@ export function renderProxyFiles(options: BootstrapOptions): Readonly<Record<str
 }
 
 export function renderBootstrap(options: BootstrapOptions): string {
-  return stringify(buildBootstrap(options), { aliasDuplicateObjects: false, lineWidth: 0 });
+  return stringify(buildBootstrap(options), YAML);
 }
 
 /** What `clusters.yaml` holds in the aggregated variants: the clusters of `outbound` (see `hasClustersFile`). */
 function renderClusters(options: BootstrapOptions): string {
   const clusters = outboundClusters(options);
-  return stringify(clustersFile(clusters), { aliasDuplicateObjects: false, lineWidth: 0 });
+  return stringify(clustersFile(clusters), YAML);
 }
 
 /** OSM's file-based SDS resource `tls_sds`: the certificate and key that open the xDS port. */
 function renderTlsSds(certDir: string): string {
-  return stringify(tlsCertificateFile("tls_sds", certDir), { lineWidth: 0 });
+  return stringify(tlsCertificateFile("tls_sds", certDir), YAML);
 }
 
 /** OSM's file-based SDS resource `validation_context_sds`: the roots that the xDS server may chain to. */
 function renderValidationContextSds(certDir: string): string {
-  return stringify(validationContextFile("validation_context_sds", certDir), { lineWidth: 0 });
+  return stringify(validationContextFile("validation_context_sds", certDir), YAML);
 }
 
 /** `renderBootstrap` before it becomes text. */

@@ -2,6 +2,7 @@
 
 import { chmod, rm } from "node:fs/promises";
 import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from "@grpc/grpc-js";
+import { formatHostPort } from "../core/address.ts";
 import { cannotListen, MeshrootError } from "../core/errors.ts";
 import { guarded } from "../core/grpc-guard.ts";
 
@@ -17,7 +18,7 @@ export async function openGrpcPort(
   flag: string,
   addServices: (server: Server) => void,
 ): Promise<GrpcPort> {
-  return await open(what, `${host}:${port}`, flag, addServices);
+  return await open(what, formatHostPort(host, port), flag, addServices);
 }
 
 /** A socket file that its owner alone may open. It replaces one that a killed server left: the caller knows that none runs. */

@@ -3,6 +3,7 @@
 import { createServer, type Server } from "node:http";
 import { getRequestListener } from "@hono/node-server";
 import { Hono } from "hono";
+import { formatHostPort } from "../core/address.ts";
 import { cannotListen } from "../core/errors.ts";
 import type { Metrics } from "./metrics.ts";
 
@@ -42,7 +43,7 @@ export function serveHttp(
 ): Promise<{ server: Server; port: number }> {
   const server = createServer(getRequestListener(app.fetch));
   return new Promise((resolve, reject) => {
-    const name = "path" in where ? where.path : `${where.host}:${where.port}`;
+    const name = "path" in where ? where.path : formatHostPort(where.host, where.port);
     server.once("error", (error: NodeJS.ErrnoException) => {
       reject(cannotListen("HTTP", name, error.code ?? error.message, flag, error));
     });

@@ -6,6 +6,7 @@
 import { constants, createHash, X509Certificate } from "node:crypto";
 import type { Socket } from "node:net";
 import { createServer, type Server, type TLSSocket } from "node:tls";
+import { formatHostPort } from "../core/address.ts";
 import { cannotListen, MeshrootError } from "../core/errors.ts";
 
 export type FrontCredentials = {
@@ -76,7 +77,7 @@ export class TlsFront<Identity> {
   listen(host: string, port: number): Promise<number> {
     return new Promise((resolve, reject) => {
       this.#server.once("error", (error: NodeJS.ErrnoException) => {
-        reject(cannotListen("xDS", `${host}:${port}`, error.code ?? error.message, "--xds-port", error));
+        reject(cannotListen("xDS", formatHostPort(host, port), error.code ?? error.message, "--xds-port", error));
       });
       this.#server.listen(port, host, () => {
         const address = this.#server.address();

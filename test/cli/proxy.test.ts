@@ -109,6 +109,15 @@ test("bootstrap: wrong input is exit 2, says how it should look, and writes noth
     [["cart.shop", "--app", "8080"], /--app "8080" is not host:port/],
     [["cart.shop", "--outbound", "15001=pay"], /--outbound "15001=pay" can't be read\nhint: .*15001=/],
     [["cart.shop", "--admin", "here"], /--admin "here"/],
+    [["cart.shop", "--admin", "here:15000"], /--admin "here:15000" has a name where Envoy takes an IP address only/],
+    [["cart.shop", "--admin", "::1:15000"], /--admin .* without brackets/],
+    [["cart.shop", "--app", "[::1]:65536"], /--app .* has no port from 1 to 65535/],
+    [["cart.shop", "--xds-host", "localhost:15128"], /--xds-host .* has a port\nhint: .*--xds-port/],
+    [["cart.shop", "--xds-host", "a b"], /--xds-host "a b" is no address/],
+    [["cart.shop", "--outbound", "15001=a/B@c:1"], /--outbound .* can't be read/],
+    [["cart.shop", "--outbound", "0=a/b@c:1"], /--outbound "0" is not a port/],
+    [["cart.shop", "--outbound", "1=a/b@c:1", "--outbound", "1=c/d@c:1"], /port 1 is for a\/b and c\/d/],
+    [["cart.shop", "--outbound", "1=a/b@c:1", "--outbound", "2=a/b@c:1"], /a\/b is there twice/],
   ];
   for (const [args, message] of rows) {
     const { code, stdout, stderr } = await proxy(server, "bootstrap", ...args, "--out", out);
@@ -199,7 +208,7 @@ test("get: the admin interface's answer as it is, and what to check when there i
   assert.match(missing.stderr, /^error: MR5004 .* answers 404 to \/nothing\nhint: /);
   const wrong = await runMeshroot(["proxy", "get", "certs", "--admin", "here"]);
   assert.equal(wrong.code, 2);
-  assert.match(wrong.stderr, /^error: MR5002 "here" is not host:port\nhint: /);
+  assert.match(wrong.stderr, /^error: MR5002 --admin "here" is not host:port\nhint: /);
   admin.close();
   admin.closeAllConnections();
   const gone = await runMeshroot(["proxy", "get", "certs", "--admin", address]);
