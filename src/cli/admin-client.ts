@@ -4,37 +4,63 @@ import { request } from "node:http";
 import type { OperatorAnswer, OperatorRequest } from "../controller/operator.ts";
 import type { MeshStatus } from "../controller/status.ts";
 import { ERROR_CODES, type ErrorCode, MeshrootError } from "../core/errors.ts";
-import type { BootstrapAnswer, BootstrapRequest, ErrorAnswer } from "../serve/admin-api.ts";
-import { adminSocketPath } from "../serve/admin-sockets.ts";
+import { ANSWERS, type AnswerSchema, errorAnswer } from "../serve/admin-answers.ts";
+import type { BootstrapAnswer, BootstrapRequest } from "../serve/admin-api.ts";
+import { ADMIN_SOCKET, trustedSocket } from "../serve/sockets.ts";
+
+/** A status of 20,000 proxies has some 20 MB. */
+const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
+
+/** In all: a server that sends a byte now and then is none. */
+const ANSWER_WITHIN_MS = 30_000;
+
+type Question = { readonly method: "GET" | "POST"; readonly path: string; readonly body?: object };
 
 /** Undefined where no server runs on this data directory. */
 export function serverStatus(dataDir: string): Promise<MeshStatus | undefined> {
-  return ask<MeshStatus>(dataDir, "GET", "/v1/status");
+  return ask(dataDir, { method: "GET", path: "/v1/status" }, ANSWERS.status);
 }
 
-export function requestBootstrap(dataDir: string, body: BootstrapRequest): Promise<BootstrapAnswer | undefined> {
-  return ask<BootstrapAnswer>(dataDir, "POST", "/v1/bootstrap", body);
+/** Throws MR5004 also for a credential that is not for who asked. */
+export async function requestBootstrap(dataDir: string, body: BootstrapRequest): Promise<BootstrapAnswer | undefined> {
+  const answer = await ask(dataDir, { method: "POST", path: "/v1/bootstrap", body }, ANSWERS.bootstrap);
+  const asked = ["serviceAccount", "namespace", "kind", "uuid"] as const;
+  if (answer !== undefined && asked.some((part) => body[part] !== undefined && body[part] !== answer.proxy[part]))
+    throw notUnderstood(dataDir, 200);
+  return answer;
 }
 
 export function requestOperation(dataDir: string, body: OperatorRequest): Promise<OperatorAnswer | undefined> {
-  return ask<OperatorAnswer>(dataDir, "POST", "/v1/operator", body);
+  return ask(dataDir, { method: "POST", path: "/v1/operator", body }, ANSWERS.operator);
 }
 
-function ask<T>(dataDir: string, method: string, path: string, body?: object): Promise<T | undefined> {
-  const socketPath = adminSocketPath(dataDir);
+async function ask<Answer>(
+  dataDir: string,
+  question: Question,
+  schema: AnswerSchema<Answer>,
+): Promise<Answer | undefined> {
+  const socketPath = await trustedSocket(dataDir, ADMIN_SOCKET);
+  if (socketPath === undefined) return undefined;
+  const answer = await exchange(socketPath, question);
+  if (answer === undefined) return undefined;
+  const value = jsonOf(answer.text);
+  if (answer.status === 200) {
+    const believed = schema.parse(value);
+    if (believed === undefined) throw notUnderstood(socketPath, answer.status);
+    return believed;
+  }
+  const error = errorAnswer.safeParse(value).data;
+  if (error === undefined) throw notUnderstood(socketPath, answer.status);
+  const { code, message, hint } = error;
+  throw new MeshrootError(Object.hasOwn(ERROR_CODES, code) ? (code as ErrorCode) : "MR5004", message, hint);
+}
+
+type Exchanged = { readonly status: number | undefined; readonly text: string };
+
+/** Undefined where nobody listens: a socket file that a killed server left. */
+function exchange(socketPath: string, { method, path, body }: Question): Promise<Exchanged | undefined> {
   return new Promise((resolve, reject) => {
-    const call = request({ socketPath, method, path, headers: { "content-type": "application/json" } }, (response) => {
-      const chunks: Buffer[] = [];
-      response.on("data", (chunk: Buffer) => chunks.push(chunk));
-      response.on("end", () => {
-        const answer = jsonOf(Buffer.concat(chunks).toString("utf8"));
-        if (answer === undefined) return reject(notUnderstood(socketPath, response.statusCode));
-        if (response.statusCode === 200) return resolve(answer as T);
-        const { code, message, hint } = answer as ErrorAnswer;
-        reject(new MeshrootError(code in ERROR_CODES ? (code as ErrorCode) : "MR5004", message, hint));
-      });
-    });
-    call.on("error", (error: NodeJS.ErrnoException) => {
+    const fail = (error: NodeJS.ErrnoException) => {
       if (error.code === "ENOENT" || error.code === "ECONNREFUSED") return resolve(undefined);
       reject(
         new MeshrootError(
@@ -43,8 +69,21 @@ function ask<T>(dataDir: string, method: string, path: string, body?: object): P
           "Check that it runs and that you may use its data directory.",
         ),
       );
+    };
+    const call = request({ socketPath, method, path, headers: { "content-type": "application/json" } }, (response) => {
+      const chunks: Buffer[] = [];
+      let length = 0;
+      response.on("data", (chunk: Buffer) => {
+        length += chunk.length;
+        if (length <= MAX_ANSWER_BYTES) chunks.push(chunk);
+        else call.destroy(new Error(`its answer is longer than ${MAX_ANSWER_BYTES / 1024 / 1024} MiB`));
+      });
+      response.on("error", fail);
+      response.on("end", () => resolve({ status: response.statusCode, text: Buffer.concat(chunks).toString("utf8") }));
     });
-    call.setTimeout(10_000, () => call.destroy(new Error("no answer within 10 s")));
+    call.on("error", fail);
+    const deadline = setTimeout(() => call.destroy(new Error("no answer within 30 s")), ANSWER_WITHIN_MS);
+    call.on("close", () => clearTimeout(deadline));
     call.end(body === undefined ? undefined : JSON.stringify(body));
   });
 }

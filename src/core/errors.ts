@@ -43,6 +43,7 @@ export const ERROR_CODES = {
   MR5006: "not converged in time",
   MR5007: "name not unique",
   MR5008: "proxy is connected",
+  MR5011: "socket not trusted",
   MR6001: "Envoy not found",
   MR6002: "Envoy did not start",
   MR6003: "machine overloaded",

@@ -1,9 +1,8 @@
 /** A gRPC server in plain text: for Kubernetes' probes, which speak no TLS, and on the operator's socket. */
 
-import { chmod, rm } from "node:fs/promises";
 import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from "@grpc/grpc-js";
 import { formatHostPort } from "../core/address.ts";
-import { cannotListen, MeshrootError } from "../core/errors.ts";
+import { cannotListen } from "../core/errors.ts";
 import { guarded } from "../core/grpc-guard.ts";
 
 // It would print lines of its own beside the errors that it hands over, which are reported in our form.
@@ -21,25 +20,14 @@ export async function openGrpcPort(
   return await open(what, formatHostPort(host, port), flag, addServices);
 }
 
-/** A socket file that its owner alone may open. It replaces one that a killed server left: the caller knows that none runs. */
+/** A socket file, in a folder of the caller's that nobody else may enter. */
 export async function openGrpcSocket(
   what: string,
   path: string,
   flag: string,
   addServices: (server: Server) => void,
 ): Promise<GrpcPort> {
-  await clearSocket(path);
-  const opened = await open(what, `unix:${path}`, flag, addServices);
-  await chmod(path, 0o600);
-  return opened;
-}
-
-/** Takes away the socket file that a killed server left. Throws MR2002 where something else has its name. */
-export async function clearSocket(path: string): Promise<void> {
-  await rm(path, { force: true }).catch((error: unknown) => {
-    const message = `can't make a socket at ${path}: ${(error as Error).message}`;
-    throw new MeshrootError("MR2002", message, `Remove ${path}: meshroot puts a socket there while it runs.`, error);
-  });
+  return await open(what, `unix:${path}`, flag, addServices);
 }
 
 async function open(

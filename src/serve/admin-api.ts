@@ -1,12 +1,16 @@
 /** What HTTP answers on the operator's socket. Role edits need no door: they are edits of the MRC files. */
 
 import { Hono } from "hono";
+import { bodyLimit } from "hono/body-limit";
 import { z } from "zod";
 import { OPERATOR_ACTIONS, type OperatorAnswer } from "../controller/operator.ts";
 import type { MeshStatus } from "../controller/status.ts";
 import { ASSUMED_FOR } from "../core/assumptions.ts";
 import { MeshrootError } from "../core/errors.ts";
 import type { BootstrapCredentials } from "./issuing.ts";
+
+/** Questions are short: a name, a reason. */
+const MAX_QUESTION_BYTES = 64 * 1024;
 
 export const bootstrapRequest = z.strictObject({
   serviceAccount: z.string(),
@@ -41,6 +45,14 @@ export type ErrorAnswer = { readonly code: string; readonly message: string; rea
 
 export function adminApp(deps: AdminDeps): Hono {
   const app = new Hono();
+  app.use(
+    bodyLimit({
+      maxSize: MAX_QUESTION_BYTES,
+      onError: () => {
+        throw new MeshrootError("MR5002", "the question is too long", "Give one name, and a reason of one line.");
+      },
+    }),
+  );
   app.get("/v1/version", (context) => context.json({ version: deps.version }));
   app.get("/v1/status", (context) => context.json(deps.status()));
   app.post("/v1/bootstrap", async (context) => {

@@ -1,7 +1,5 @@
 /** Standalone mode, put together: file store, controller, xDS, health, HTTP, admin socket. */
 
-import { chmod } from "node:fs/promises";
-import type { Server } from "node:http";
 import type { Logger } from "pino";
 import type { Config } from "../config.ts";
 import { Authorities } from "../controller/authorities.ts";
@@ -13,7 +11,7 @@ import { RotationController } from "../controller/rotation-controller.ts";
 import { type MeshStatus, meshStatus } from "../controller/status.ts";
 import { outdated } from "../core/connections.ts";
 import { rootOf } from "../core/trust.ts";
-import { clearSocket, openGrpcPort, openGrpcSocket } from "../ops/grpc-port.ts";
+import { openGrpcPort, openGrpcSocket } from "../ops/grpc-port.ts";
 import { closeHttp, httpApp, serveHttp } from "../ops/http.ts";
 import { createMetrics } from "../ops/metrics.ts";
 import { createTresor } from "../providers/tresor.ts";
@@ -26,7 +24,6 @@ import { type ClientIdentity, identifyClient } from "../xds/client-identity.ts";
 import { SecretSource } from "../xds/secret-source.ts";
 import { XdsServer } from "../xds/server.ts";
 import { adminApp } from "./admin-api.ts";
-import { adminSocketPath, grpcSocketPath } from "./admin-sockets.ts";
 import { auditStandingWords, liveOperator } from "./audited-operator.ts";
 import { checkedState } from "./checked-state.ts";
 import { collectMetrics } from "./collect-metrics.ts";
@@ -37,6 +34,7 @@ import { Issuing, spreadRenewal, XDS_SERVER_NAMES } from "./issuing.ts";
 import { firstCredentials, keepCredentials, ServerCredentials } from "./own-credentials.ts";
 import { refusedLine } from "./refused-client.ts";
 import { SideServices } from "./side-services.ts";
+import { ADMIN_SOCKET, GRPC_SOCKET, placeSocket } from "./sockets.ts";
 import { checkedSystemClock } from "./system-clock.ts";
 
 export type RunningServer = {
@@ -207,10 +205,10 @@ async function start(
   });
   const http = await serveHttp(app, { host: config.bind, port: config.httpPort }, "--http-port");
   cleanups.push(() => closeHttp(http.server));
-  const operator = await openGrpcSocket("operator's gRPC", grpcSocketPath(dataDir.path), "--data-dir", (server) =>
-    side.addToOperatorSocket(server),
+  const operator = await placeSocket(dataDir.path, GRPC_SOCKET, (path) =>
+    openGrpcSocket("operator's gRPC", path, "--data-dir", (server) => side.addToOperatorSocket(server)),
   );
-  cleanups.push(() => operator.close());
+  cleanups.push(operator.remove, () => operator.server.close());
   cleanups.push(() => {
     isServing = false;
     side.health.setServing(false);
@@ -227,7 +225,7 @@ async function start(
     },
     operate: liveOperator({ controller, clock, log, retry: (proxy) => source?.changed(proxy) }),
   });
-  cleanups.push(() => closeHttp(admin));
+  cleanups.push(admin.remove, () => closeHttp(admin.server));
 
   const rootWatch = await files.watch((list) => {
     for (const { source: file, problem } of list.problems)
@@ -259,12 +257,10 @@ function whenUnreadable(log: Logger): { onError: (error: unknown) => void } {
   return { onError: (error) => complain(error, (message) => `${message}; what was read last stays in force`) };
 }
 
-async function openAdmin(dataDir: string, deps: Parameters<typeof adminApp>[0]): Promise<Server> {
-  const path = adminSocketPath(dataDir);
-  // A socket file that a killed server left; the lock says that none runs now.
-  await clearSocket(path);
-  const { server } = await serveHttp(adminApp(deps), { path }, "--data-dir");
-  // Whoever may open it may have credentials made.
-  await chmod(path, 0o600);
-  return server;
+/** Whoever may open it may have credentials made. */
+function openAdmin(dataDir: string, deps: Parameters<typeof adminApp>[0]) {
+  return placeSocket(dataDir, ADMIN_SOCKET, async (path) => {
+    const { server } = await serveHttp(adminApp(deps), { path }, "--data-dir");
+    return server;
+  });
 }

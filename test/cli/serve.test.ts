@@ -5,7 +5,7 @@ import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
-import { adminSocketPath } from "../../src/serve/admin-sockets.ts";
+import { adminSocketPath } from "../../src/serve/sockets.ts";
 import { temporaryDirectory } from "../support/data-dir.ts";
 import { manifest } from "../support/roots.ts";
 import { runMeshroot, spawnMeshroot, startMeshroot } from "../support/run-meshroot.ts";

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { type ClientHttp2Session, connect } from "node:http2";
 import { connect as connectSocket } from "node:net";
 import { type TestContext, test } from "node:test";
-import { grpcSocketPath } from "../../src/serve/admin-sockets.ts";
+import { grpcSocketPath } from "../../src/serve/sockets.ts";
 import { converse, misframed } from "../support/fuzz/conversation.ts";
 import { damaged } from "../support/fuzz/messages.ts";
 import { type Rng, rng } from "../support/fuzz/rng.ts";

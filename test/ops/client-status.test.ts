@@ -5,7 +5,7 @@ import { stat } from "node:fs/promises";
 import { type TestContext, test } from "node:test";
 import type { ClientConfig, ClientStatusResponse } from "../../src/ops/client-status-messages.ts";
 import type { BootstrapAnswer } from "../../src/serve/admin-api.ts";
-import { grpcSocketPath } from "../../src/serve/admin-sockets.ts";
+import { grpcSocketPath } from "../../src/serve/sockets.ts";
 import { grpcCaller } from "../support/grpc-call.ts";
 import { startServer, type TestServer, until } from "../support/server.ts";
 

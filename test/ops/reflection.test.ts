@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { create, createFileRegistry, fromBinary } from "@bufbuild/protobuf";
 import { type FileDescriptorProto, FileDescriptorProtoSchema, FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
-import { grpcSocketPath } from "../../src/serve/admin-sockets.ts";
+import { grpcSocketPath } from "../../src/serve/sockets.ts";
 import { type GrpcCaller, grpcCaller } from "../support/grpc-call.ts";
 import { startServer, type TestServer } from "../support/server.ts";
 

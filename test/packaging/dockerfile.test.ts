@@ -28,13 +28,20 @@ const buildEnvironment = {
 const final = stages.at(-1) ?? assert.fail("no final stage");
 
 test("the final stage: not root, no shell needed, the documented ports, the pinned Node", async () => {
-  const { devDependencies } = JSON.parse(await readFile(join(REPOSITORY, "package.json"), "utf8")) as {
+  const { devDependencies, scripts } = JSON.parse(await readFile(join(REPOSITORY, "package.json"), "utf8")) as {
     devDependencies: { node: string };
+    scripts: { start: string };
   };
+  assert.match(scripts.start, /^node --disable-sigusr1 /, "D10: as in the image");
   assert.equal(stages.length, 2);
   assert.equal(build.image, `node:${devDependencies.node}-slim`);
   assert.match(final.image, /\/cc-debian.*:nonroot$/);
   assert.deepEqual(valuesOf(final, "ENTRYPOINT"), ['["/nodejs/bin/node"]']);
+  assert.equal(
+    JSON.parse(valuesOf(final, "CMD")[0] ?? "[]")[0],
+    "--disable-sigusr1",
+    "D10: before our own handler, too",
+  );
   assert.deepEqual(valuesOf(final, "RUN"), []);
   assert.deepEqual(valuesOf(final, "USER"), ["65532:65532"]);
   assert.deepEqual(valuesOf(final, "VOLUME"), [environmentOf(final).MESHROOT_DATA_DIR]);

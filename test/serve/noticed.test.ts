@@ -5,7 +5,7 @@ import { chmod, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { request } from "node:http";
 import { join } from "node:path";
 import { test } from "node:test";
-import { adminSocketPath } from "../../src/serve/admin-sockets.ts";
+import { adminSocketPath } from "../../src/serve/sockets.ts";
 import { askForNext, NEXT, say } from "../support/operator.ts";
 import { startRawProxy } from "../support/raw-proxy.ts";
 import { FIRST, startServer, until } from "../support/server.ts";
