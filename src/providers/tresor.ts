@@ -88,6 +88,6 @@ function gone(ref: SecretRef): MeshrootError {
   return new MeshrootError(
     "MR2005",
     `CA secret ${ref.namespace}/${ref.name} is gone`,
-    "Restore it from a backup. Without one, create another MeshRootCertificate and rotate to it; nothing was made in its place.",
+    "Put it back, from a backup or from where you keep it. Without one, create another MeshRootCertificate and rotate to it; nothing was made in its place.",
   );
 }

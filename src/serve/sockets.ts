@@ -5,7 +5,7 @@
  */
 
 import { readlinkSync } from "node:fs";
-import { chmod, lstat, mkdtemp, readdir, readlink, rename, rm, rmdir, symlink } from "node:fs/promises";
+import { chmod, lstat, mkdtemp, readdir, readlink, rename, rm, rmdir, stat, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { MeshrootError } from "../core/errors.ts";
@@ -115,12 +115,12 @@ export async function trustedSocket(
   const base = resolve(dataDir);
   const place = join(base, name);
   try {
-    const trusted = new Set([uid, 0, ...(uid === 0 ? [(await lstat(base)).uid] : [])]);
+    const trusted = new Set([uid, 0, ...(uid === 0 ? [(await stat(base)).uid] : [])]);
     const check = async (path: string, is: "isSocket" | "isDirectory" | "isSymbolicLink") => {
-      const stat = await lstat(path);
-      if (!stat[is]()) throw untrusted(path, "it is not what meshroot puts there");
-      if (uid !== undefined && !trusted.has(stat.uid)) throw untrusted(path, `it belongs to user ${stat.uid}`);
-      return stat;
+      const found = await lstat(path);
+      if (!found[is]()) throw untrusted(path, "it is not what meshroot puts there");
+      if (uid !== undefined && !trusted.has(found.uid)) throw untrusted(path, `it belongs to user ${found.uid}`);
+      return found;
     };
     if (!(await lstat(place)).isSymbolicLink()) {
       await check(place, "isSocket");

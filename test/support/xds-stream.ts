@@ -18,7 +18,7 @@ export type StreamDialect<Ask> = {
 /** gRPC's INTERNAL, which is what Envoy puts into every error_detail. */
 const INTERNAL = 13;
 /** Long enough for a busy machine: it is only ever waited for by a test that fails. */
-const PATIENCE_MS = 5_000;
+const PATIENCE_MS = 30_000;
 
 export class XdsTestStream<Ask extends object> {
   /** Every response so far, also those that `next` has returned. */

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { MeshrootError } from "../../core/errors.ts";
 import { isObject } from "../../core/object-reader.ts";
 import { type BeforeStep, createAtomically } from "./atomic-write.ts";
+import { readText } from "./read-text.ts";
 import { diskHint, faultText, isSystemError } from "./system-error.ts";
 
 export type FileLock = { release(): Promise<void> };
@@ -65,7 +66,7 @@ async function claim(path: string, me: Holder, beforeStep: BeforeStep | undefine
 
 async function readHolder(path: string): Promise<Holder | undefined> {
   try {
-    const holder: unknown = JSON.parse(await readFile(path, "utf8"));
+    const holder: unknown = JSON.parse((await readText(path)).text);
     if (isObject(holder) && Number.isInteger(holder.pid)) return holder as Holder;
     throw new Error("no process number");
   } catch (error) {
