@@ -30,7 +30,7 @@ export function parseHostPort(text: string): (HostPort & Pick<Host, "kind">) | s
   const host = parseHost(text.slice(0, Math.max(colon, 0)));
   if (colon < 0 || text.slice(0, colon) === "" || host === undefined) return "is not host:port";
   const port = parsePort(text.slice(colon + 1));
-  if (port === undefined) return `has no port from 1 to ${MAX_PORT}`;
+  if (port === undefined) return `is not host:port, it has no port from 1 to ${MAX_PORT}`;
   const hasBrackets = text.startsWith("[");
   if (host.kind === "IPv6" && !hasBrackets) return "has an IPv6 address without brackets ([::1]:8080)";
   return { ...host, port };
