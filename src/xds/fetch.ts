@@ -49,13 +49,14 @@ export async function fetchResources<Identity>(
     }
     const { items } = found;
     if (items.length === 0) throw callError(status.NOT_FOUND, "there is none of these resources for this client");
-    const { resources, recorded } = session.sending(streamId, items);
+    const versionInfo = versionOf(items.length === 1 ? "one" : "changed", items);
+    const { resources, recorded } = session.sending(streamId, items, versionInfo);
     await recorded.catch(() => {
       throw callError(status.UNAVAILABLE, "the state could not be written: see the server's log");
     });
     return encodeSotwResponse({
       typeUrl,
-      versionInfo: versionOf(items.length === 1 ? "one" : "changed", items),
+      versionInfo,
       nonce: "",
       resources,
     });

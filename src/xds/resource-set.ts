@@ -28,6 +28,8 @@ export type ResourceSetOptions = {
    */
   readonly types: readonly ResourceMapOptions[];
   readonly onVerdict?: (verdict: ResourceVerdict) => void;
+  /** Calls back after so many milliseconds; returns the way to take that back. Default: `setTimeout`. */
+  readonly after?: (ms: number, callback: () => void) => () => void;
 };
 
 type Resources = ReadonlyMap<string, Resource>;
@@ -39,8 +41,10 @@ export type ResourceSet = {
    * Replaces everything, by type URL and name; a type that is missing has no resources. A stream that asks for several types
    * (ADS) gets what is new or changed type by type, each once the client has ACKed the types before it, and loses what is gone
    * when all of that is ACKed. After a refusal it keeps what it has of the later types and loses nothing, until a `set` mends
-   * it; a client that has nothing yet of a later type gets what there is. Before the first `set` nobody is answered: an empty
-   * answer would delete what a client has.
+   * it; a client that has nothing yet of a later type gets what there is. A client that comes back is no other: what it says that
+   * it holds, and is gone, it loses last, once it has asked for all types or had a second to do so. (State of the world says only
+   * a version: where this process has never sent that one, nobody knows what the client holds, and it loses that with the first
+   * answer.) Before the first `set` nobody is answered: an empty answer would delete what a client has.
    * Throws TypeError for a type URL that is not among `types`.
    */
   set(next: ReadonlyMap<string, Resources>): void;
@@ -60,19 +64,33 @@ type Part = {
   readonly held: Map<string, string>;
   /** Versions that the client refused last, alone or with others. */
   readonly refused: Map<string, string>;
+  /** What the client brought with it and is gone was taken away. */
+  parted: boolean;
   readonly changed: () => void;
 };
 
-type Parts = Map<string, Part>;
+/** One stream: its types so far. */
+type Parts = Map<string, Part> & {
+  /** It has had the time to ask for the rest. */
+  gathered?: boolean;
+  stopWaiting?: () => void;
+};
+
+/** An Envoy that comes back asks for all its types at once, in requests of their own. */
+const GATHER_MS = 1_000;
+/** How many states of the world are remembered by their version. */
+const REMEMBERED = 32;
 
 const NONE: Resources = new Map();
 /** Stands for all names while nobody knows them: as long as it is offered later, there is no first answer. */
 const UNKNOWN = [""];
 
-export function resourceSet({ types, onVerdict = () => undefined }: ResourceSetOptions): ResourceSet {
+export function resourceSet({ types, onVerdict = () => undefined, after = later }: ResourceSetOptions): ResourceSet {
   const order = types.map(({ typeUrl }) => typeUrl);
   const streams = new Map<string, Parts>();
   const awake = new Set<Parts>();
+  /** What clients may come back with, by type and version. */
+  const sent = new Map<string, Resources>();
   let wanted: ReadonlyMap<string, Resources> | undefined;
   const target = (typeUrl: string): Resources => wanted?.get(typeUrl) ?? NONE;
 
@@ -91,8 +109,23 @@ export function resourceSet({ types, onVerdict = () => undefined }: ResourceSetO
       if (state === "waiting") return;
       isRefused ||= state === "refused";
     }
-    if (isRefused) return;
-    for (const { part, next } of inOrder) if (part.shown !== next) show(part, next, next);
+    if (isRefused || isGathering(parts)) return;
+    for (const { part, next } of inOrder) {
+      const mayLose = part.shown !== next || (part.returning && !part.parted);
+      part.parted = true;
+      if (mayLose) show(part, next, next);
+    }
+  };
+
+  /** A client is back, and has not asked for all its types yet: what still stands in the way of a loss may be to come. */
+  const isGathering = (parts: Parts): boolean =>
+    parts.size < order.length && parts.gathered !== true && [...parts.values()].some(({ returning }) => returning);
+
+  const remember = (key: string, shown: Resources): void => {
+    sent.delete(key);
+    sent.set(key, shown);
+    const [oldest] = sent.keys();
+    if (sent.size > REMEMBERED && oldest !== undefined) sent.delete(oldest);
   };
 
   /** Once for all that one request says: an ACK may be about thousands of resources. */
@@ -109,14 +142,24 @@ export function resourceSet({ types, onVerdict = () => undefined }: ResourceSetO
 
   const open = (
     typeUrl: string,
-    ...[client, changed, returning = false]: Parameters<ResourceSource<unknown>["open"]>
+    isWhole: boolean,
+    ...[client, changed, returning = false, has = ""]: Parameters<ResourceSource<unknown>["open"]>
   ): ResourceSession => {
     const parts: Parts = streams.get(client.streamId) ?? new Map();
+    const shown = sent.get(`${typeUrl} ${has}`) ?? NONE;
     const part: Part = {
-      ...{ shown: NONE, made: undefined, returning, changed },
+      ...{ shown, made: undefined, returning, parted: false, changed },
       ...{ names: new Set(), all: false, held: new Map(), refused: new Map() },
     };
-    streams.set(client.streamId, parts.set(typeUrl, part));
+    parts.set(typeUrl, part);
+    streams.set(client.streamId, parts);
+    if (returning) {
+      parts.stopWaiting?.();
+      parts.stopWaiting = after(GATHER_MS, () => {
+        parts.gathered = true;
+        wake(parts);
+      });
+    }
     /** The latest: verdicts come one by one, all of a response in the same turn. */
     let answer: (ResourceVerdict & { readonly resources: { name: string; version: string }[] }) | undefined;
     return {
@@ -128,8 +171,11 @@ export function resourceSet({ types, onVerdict = () => undefined }: ResourceSetO
       },
       all: () => (wanted === undefined ? UNKNOWN : new Set([...part.shown.keys(), ...target(typeUrl).keys()])),
       offer: (name, has) => {
+        // Its turn has not come, so that it keeps what it holds.
+        if (part.made === undefined && (returning || wanted === undefined)) return "later";
         const version = part.shown.get(name)?.version;
-        if (version === undefined) return wanted === undefined || target(typeUrl).has(name) ? "later" : "absent";
+        if (version === undefined && target(typeUrl).has(name)) return "later";
+        if (version === undefined) return has === undefined || part.parted ? "absent" : { version: has, kept: "delta" };
         // R57: what a delta client says that it holds is not sent again.
         return version === has ? { version, kept: "delta" } : { version };
       },
@@ -137,10 +183,14 @@ export function resourceSet({ types, onVerdict = () => undefined }: ResourceSetO
         part.held.set(name, version);
         wake(parts);
       },
-      sending: (_nonce, items) => ({
-        resources: items.map(({ name }) => encodeAny(typeUrl, part.shown.get(name)?.value ?? Buffer.alloc(0))),
-        recorded: Promise.resolve(),
-      }),
+      sending: (_nonce, items, version) => {
+        // Of a whole state of the world the version says what it holds.
+        if (isWhole && part.all) remember(`${typeUrl} ${version}`, part.shown);
+        return {
+          resources: items.map(({ name }) => encodeAny(typeUrl, part.shown.get(name)?.value ?? Buffer.alloc(0))),
+          recorded: Promise.resolve(),
+        };
+      },
       verdict: (nonce, name, version, verdict, message) => {
         if (verdict === "acked") part.held.set(name, version);
         if (verdict === "nacked") part.refused.set(name, version);
@@ -155,7 +205,9 @@ export function resourceSet({ types, onVerdict = () => undefined }: ResourceSetO
       },
       close: () => {
         parts.delete(typeUrl);
-        if (parts.size === 0) streams.delete(client.streamId);
+        if (parts.size > 0) return;
+        parts.stopWaiting?.();
+        streams.delete(client.streamId);
       },
     };
   };
@@ -165,7 +217,8 @@ export function resourceSet({ types, onVerdict = () => undefined }: ResourceSetO
       typeUrl,
       packing,
       wildcard,
-      open: (client, changed, returning) => open(typeUrl, client, changed, returning),
+      open: (client, changed, returning, version) =>
+        open(typeUrl, packing === "full", client, changed, returning, version),
     })),
     set: (next) => {
       for (const typeUrl of next.keys())
@@ -174,6 +227,12 @@ export function resourceSet({ types, onVerdict = () => undefined }: ResourceSetO
       for (const parts of streams.values()) wake(parts);
     },
   };
+}
+
+function later(ms: number, callback: () => void): () => void {
+  const timer = setTimeout(callback, ms);
+  timer.unref();
+  return () => clearTimeout(timer);
 }
 
 function show(part: Part, made: Resources, shown: Resources): void {

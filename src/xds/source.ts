@@ -18,9 +18,10 @@ export type ResourceSource<Identity> = {
   readonly wildcard: boolean;
   /**
    * One session for each stream that asks for this type. `changed` is to be called when an offer may have changed.
-   * `returning`: the client's first request says that it holds resources of this type from an earlier stream.
+   * `returning`: the client's first request says that it holds resources of this type from an earlier stream; `version`: which
+   * state of the world, where it says one.
    */
-  open(client: XdsClient<Identity>, changed: () => void, returning?: boolean): ResourceSession;
+  open(client: XdsClient<Identity>, changed: () => void, returning?: boolean, version?: string): ResourceSession;
 };
 
 export type ResourceSession = {
@@ -33,13 +34,14 @@ export type ResourceSession = {
   /** The client goes on with what it held before this stream; nothing was sent (E15). */
   resumed(name: string, version: string): void;
   /**
-   * These versions go out next, in one response. Called in the same turn of the event loop as the offers that they follow
+   * These versions go out next, in one response; `version` is that of the response. Called in the same turn of the event loop as the offers that they follow
    * from, so that a source can record it as one step. Returns one `google.protobuf.Any` per item, in their order;
    * `recorded` resolves when they may be written.
    */
   sending(
     nonce: string,
     items: readonly Item[],
+    version: string,
   ): { readonly resources: readonly AnyResource[]; readonly recorded: Promise<void> };
   /** What became of one resource of the response with this nonce. */
   verdict(nonce: string, name: string, version: string, verdict: Verdict, message: string | undefined): void;

@@ -153,7 +153,7 @@ export class XdsStream<Identity> {
       if (typed !== undefined) this.#step(typeUrl, typed, { type: "changed" });
     };
     const { packing, wildcard } = source;
-    const session = source.open(this.#client, changed, version !== "" || (initialVersions?.size ?? 0) > 0);
+    const session = source.open(this.#client, changed, version !== "" || (initialVersions?.size ?? 0) > 0, version);
     const noncePrefix = `${this.#deps.streamId}.${this.#types.size}.`;
     const typed: Typed = {
       subscription: newSubscription({ variant: this.#deps.variant, noncePrefix, packing, wildcard }),
@@ -242,7 +242,7 @@ export class XdsStream<Identity> {
 
   /** Written only once it is recorded; a stream that has ended meanwhile leaves the record as it is: "may run". */
   #send(typeUrl: string, typed: Typed, { nonce, version, items, removed }: Output & { type: "send" }): void {
-    const { resources, recorded } = typed.session.sending(nonce, items);
+    const { resources, recorded } = typed.session.sending(nonce, items, version);
     const isWanted = () =>
       removed.length > 0 || items.length === 0 || items.some(({ name }) => typed.subscription.names.has(name));
     typed.writing = true;

@@ -117,9 +117,9 @@ function recording(source: ResourceSource<unknown>, recorded: Recorded): Resourc
       recorded.changed.add(changed);
       return {
         ...session,
-        sending: (nonce, items) => {
+        sending: (nonce, items, version) => {
           recorded.sent.push(items.map(({ name, version }) => `${name} ${version}`).join(", "));
-          return session.sending(nonce, items);
+          return session.sending(nonce, items, version);
         },
         verdict: (nonce, name, version, verdict, message) => {
           recorded.verdicts.push(`${verdict} ${name} ${version}${message === undefined ? "" : `: ${message}`}`);

@@ -234,6 +234,76 @@ for (const variant of ["sotw", "delta"] as const) {
   });
 }
 
+/** What went out, in the order of the stream, until `last`; each is ACKed. Resources that came are named with their type's first letter. */
+async function story(stream: ReturnType<XdsTestClient["deltaAds"]>, last: string): Promise<string[]> {
+  const seen: string[] = [];
+  while (seen.at(-1) !== last) {
+    const response = await stream.next();
+    const type = response.typeUrl.split(".").at(-1)?.[0] ?? "";
+    const names = [...response.resources.map(({ name }) => `+${name}`), ...response.removed.map((name) => `-${name}`)];
+    seen.push(...names.map((name) => type + name));
+    stream.ack({ typeUrl: response.typeUrl }, response);
+  }
+  return seen;
+}
+
+test("C4: a delta client that comes back after clusters and routes were swapped loses what is gone last", async (t) => {
+  const { set, client } = await start(t);
+  set({ clusters: "green 1, kept 1", routes: "web 2" });
+  const swapped = client.deltaAds();
+  const clusters = { blue: "blue 1", kept: "kept 1" };
+  swapped.request({ typeUrl: CLUSTERS, subscribe: ["*"], initialVersions: clusters });
+  swapped.request({ typeUrl: ENDPOINTS, subscribe: ["blue"], initialVersions: { blue: "blue 1" } });
+  swapped.request({ typeUrl: ROUTES, subscribe: ["web"], initialVersions: { web: "web 1" } });
+  assert.deepEqual((await story(swapped, "C-blue")).slice(0, 2), ["C+green", "R+web"]);
+
+  // Nothing is new but the route: the cluster may not go before it was asked for.
+  const late = client.deltaAds();
+  late.request({ typeUrl: CLUSTERS, subscribe: ["*"], initialVersions: { ...clusters, green: "green 1" } });
+  const nothingNew = await late.next();
+  assert.deepEqual([nothingNew.resources, nothingNew.removed], [[], []], "R59");
+  late.ack({ typeUrl: CLUSTERS }, nothingNew);
+  await late.expectSilence(50);
+  late.request({ typeUrl: ROUTES, subscribe: ["web"], initialVersions: { web: "web 1" } });
+  assert.deepEqual(await story(late, "C-blue"), ["R+web", "C-blue"], "who asks for no endpoints has a second to do so");
+
+  const refused = client.deltaAds();
+  refused.request({ typeUrl: CLUSTERS, subscribe: ["*"], initialVersions: clusters });
+  refused.request({ typeUrl: ENDPOINTS, subscribe: [] });
+  refused.request({ typeUrl: ROUTES, subscribe: ["web"], initialVersions: { web: "web 1" } });
+  const green = await refused.next();
+  refused.nack("green is no colour", { typeUrl: CLUSTERS }, green);
+  await refused.expectSilence(50);
+  set({ clusters: "blue 2, green 2", routes: "web 2" });
+  assert.deepEqual(
+    await story(refused, "C-kept"),
+    ["C+blue", "C+green", "R+web", "C-kept"],
+    "what came back is no loss",
+  );
+});
+
+test("C4: a client of the state of the world, too, where this process knows what its version held", async (t) => {
+  const { set, client } = await start(t);
+  set({ clusters: "blue 1", routes: "web 1" });
+  const first = player(client, "sotw");
+  first.ask(CLUSTERS);
+  const { response, said } = await first.next();
+  assert.equal(said, "Cluster: blue 1");
+  first.answer(response);
+  set({ clusters: "green 1", routes: "web 2" });
+  const back = client.ads();
+  back.request({ typeUrl: CLUSTERS, names: [], version: response.version });
+  back.request({ typeUrl: ENDPOINTS, names: [] });
+  back.request({ typeUrl: ROUTES, names: ["web"], version: "of the first" });
+  const seen: string[] = [];
+  while (seen.at(-1) !== "green 1") {
+    const next = await back.next();
+    seen.push(next.resources.map(({ any }) => any.subarray(any.indexOf("\x12") + 2).toString()).join(", "));
+    back.ack({ typeUrl: next.typeUrl, names: next.typeUrl === ROUTES ? ["web"] : [] }, next);
+  }
+  assert.deepEqual(seen, ["blue 1, green 1", "web 2", "green 1"]);
+});
+
 test("delta: what a client brings with it counts as there (R57), and is not sent", async (t) => {
   const { set, client } = await start(t);
   set(BLUE);
