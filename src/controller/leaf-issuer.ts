@@ -2,7 +2,7 @@
 
 import type { ClockSpan } from "../core/clock-check.ts";
 import type { LeafContent } from "../core/content.ts";
-import type { ProxyIdentity } from "../core/identity.ts";
+import { identityName, type ProxyIdentity } from "../core/identity.ts";
 import { tokenBucket } from "../core/token-bucket.ts";
 import type { RootId } from "../core/trust.ts";
 import { clockSpan } from "./checked-clock.ts";
@@ -81,8 +81,8 @@ export class LeafIssuer {
   }
 
   /** As `current`, but nothing is made. */
-  peek(kind: LeafKind, uuid: string, signer: RootId): Leaf | KeptLeaf | undefined {
-    const leaf = this.#holders.get(key(kind, uuid))?.leaf;
+  peek(kind: LeafKind, proxy: ProxyIdentity, signer: RootId): Leaf | KeptLeaf | undefined {
+    const leaf = this.#holders.get(key(kind, proxy))?.leaf;
     const { clock } = this.#deps;
     return isUsable(leaf, signer, clockSpan(clock), clock.now()) ? leaf : undefined;
   }
@@ -95,16 +95,16 @@ export class LeafIssuer {
   }
 
   /** A leaf with this version, if its key is still here. */
-  byVersion(kind: LeafKind, uuid: string, version: string): Leaf | undefined {
-    const leaf = this.#holders.get(key(kind, uuid))?.leaf;
+  byVersion(kind: LeafKind, proxy: ProxyIdentity, version: string): Leaf | undefined {
+    const leaf = this.#holders.get(key(kind, proxy))?.leaf;
     return leaf?.privateKeyPem !== undefined && leaf.fingerprint === version ? leaf : undefined;
   }
 
   #holder(kind: LeafKind, proxy: ProxyIdentity): Holder {
-    const known = this.#holders.get(key(kind, proxy.uuid));
+    const known = this.#holders.get(key(kind, proxy));
     if (known !== undefined) return known;
     const holder: Holder = { proxy, kind };
-    this.#holders.set(key(kind, proxy.uuid), holder);
+    this.#holders.set(key(kind, proxy), holder);
     return holder;
   }
 
@@ -144,8 +144,9 @@ export class LeafIssuer {
   }
 }
 
-function key(kind: LeafKind, uuid: string): string {
-  return `${kind} ${uuid}`;
+/** By uuid and identity: who came with another's uuid would else be given its key. */
+function key(kind: LeafKind, proxy: ProxyIdentity): string {
+  return `${kind} ${proxy.uuid} ${identityName(proxy)}`;
 }
 
 /** Valid by every reading of the clock: what will be valid later is as useless to a peer as what no longer is. */

@@ -133,7 +133,7 @@ export class MeshSecrets {
   material(proxy: ProxyIdentity, name: string, version: string): Material {
     const resolved = this.#resolve(name, proxy);
     if (resolved.kind === "leaf" || resolved.kind === "xdsLeaf") {
-      const leaf = this.#issuer.byVersion(resolved.kind, proxy.uuid, version);
+      const leaf = this.#issuer.byVersion(resolved.kind, proxy, version);
       if (leaf !== undefined) return { kind: "leaf", content: contentOf(resolved.kind, leaf), leaf };
     }
     if (resolved.kind === "bundle" || resolved.kind === "xdsBundle") {
@@ -143,10 +143,29 @@ export class MeshSecrets {
     throw new Error(`invariant: ${name} is not offered in version ${version}`);
   }
 
-  /** A name that this proxy may not have: said once by the caller, for the audit (R38). */
-  isForbidden(proxy: ProxyIdentity, name: string): boolean {
-    const resolved = this.#resolve(name, proxy);
-    return resolved.kind === "none" && resolved.forbidden;
+  /**
+   * What the ledger has to know of the names that a stream asks for: all that may lead to something, and `few` of the others, for
+   * people to see. `foreign`: those that this proxy may not have, for the audit (R38).
+   */
+  sorted(proxy: ProxyIdentity, names: Iterable<string>, few: number): { seen: Set<string>; foreign: string[] } {
+    const foreign: string[] = [];
+    const seen = new Set<string>();
+    let others = 0;
+    for (const name of names) {
+      const resolved = this.#resolve(name, proxy);
+      if (resolved.kind !== "none") seen.add(name);
+      else {
+        others += 1;
+        if (others <= few) seen.add(name);
+        if (resolved.forbidden) foreign.push(name);
+      }
+    }
+    return { seen, foreign };
+  }
+
+  /** No edit of the services makes this name anything, as long as the trust in force stays. */
+  isNothing(proxy: ProxyIdentity, name: string): boolean {
+    return this.#resolve(name, proxy).kind === "none";
   }
 
   #resolve(name: string, proxy: ProxyIdentity) {
@@ -166,7 +185,7 @@ export class MeshSecrets {
     const resolved = this.#resolve(name, row.identity);
     if (resolved.kind === "none") return undefined;
     if (resolved.kind === "leaf" || resolved.kind === "xdsLeaf")
-      return this.#issuer.peek(resolved.kind, uuid, this.#controller.trust.signer)?.fingerprint ?? "none yet";
+      return this.#issuer.peek(resolved.kind, row.identity, this.#controller.trust.signer)?.fingerprint ?? "none yet";
     const bundle = this.#bundleFor(resolved.kind, resolved.service);
     if (bundle === "absent") return undefined;
     return bundle === "later" ? "none yet" : bundle.content.version;

@@ -2,6 +2,7 @@
 
 import { type AssumedFor, answersFor, askedFor } from "../core/assumptions.ts";
 import { MeshrootError } from "../core/errors.ts";
+import { foreignText } from "../core/foreign-text.ts";
 import type { Hold } from "../core/holds.ts";
 import { identityName } from "../core/identity.ts";
 import type { LedgerEvent } from "../core/ledger.ts";
@@ -122,8 +123,8 @@ function candidates(rows: readonly ProxyRow[]): string {
 }
 
 function checkedReason({ action, reason }: OperatorRequest): string {
-  const text = reason.trim();
-  const tooLong = text.length > MAX_REASON;
+  const tooLong = reason.trim().length > MAX_REASON;
+  const text = foreignText(reason.trim(), MAX_REASON);
   if (text === "" && action !== "retry")
     throw new MeshrootError(
       "MR5002",

@@ -1,5 +1,6 @@
 /** Names that proxies ask for and that lead to nothing: said once each, because they block no gate and are never answered. */
 
+import { foreignText } from "../core/foreign-text.ts";
 import { identityName } from "../core/identity.ts";
 import type { ProxyRow, StreamId } from "../core/ledger-state.ts";
 import type { Log } from "./ports.ts";
@@ -17,10 +18,15 @@ export function undeliverable(row: ProxyRow, isKnown: (name: string) => boolean,
     if (stream.consumer !== "envoy" || (only !== undefined && id !== only)) continue;
     for (const name of stream.names) {
       if (names.size >= MAX_NAMES) return [...names];
-      if (!isKnown(name)) names.add(name.replaceAll(/\p{Cc}+/gu, " ").slice(0, MAX_LENGTH));
+      if (!isKnown(name)) names.add(shownName(name));
     }
   }
   return [...names];
+}
+
+/** A client may ask for anything. */
+export function shownName(name: string): string {
+  return foreignText(name, MAX_LENGTH).replaceAll(/\p{Cc}+/gu, " ");
 }
 
 export class UnknownNames {

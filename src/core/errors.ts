@@ -35,6 +35,7 @@ export const ERROR_CODES = {
   MR4002: "xDS request invalid",
   MR4003: "secret withheld",
   MR4004: "client status request invalid",
+  MR4010: "uuid of another identity",
   MR5001: "unknown command or flag",
   MR5002: "configuration invalid",
   MR5003: "address in use",

@@ -120,7 +120,11 @@ function askedNames(row: ProxyRow, consumer: Consumer): Map<string, LiveStream[]
   const names = new Map<string, LiveStream[]>();
   for (const stream of row.streams.values()) {
     if (stream.consumer !== consumer) continue;
-    for (const name of stream.names) names.set(name, [...(names.get(name) ?? []), stream]);
+    for (const name of stream.names) {
+      const streams = names.get(name);
+      if (streams === undefined) names.set(name, [stream]);
+      else streams.push(stream);
+    }
   }
   return names;
 }

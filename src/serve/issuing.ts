@@ -9,6 +9,7 @@ import type { Clock, IssuedCertificate, KeyPair } from "../controller/ports.ts";
 import { MeshrootError, raise } from "../core/errors.ts";
 import { isDnsLabel, type ProxyIdentity } from "../core/identity.ts";
 import type { HandedOut } from "../core/ledger-state.ts";
+import { uuidProblem } from "../core/proxy-owner.ts";
 import { type RootId, rootOf, type TrustInForce } from "../core/trust.ts";
 import { checkLeaf } from "../pki/check.ts";
 import { generateKeyPair, type KeyAlgorithm, privateKeyPem } from "../pki/keys.ts";
@@ -76,7 +77,7 @@ export class Issuing {
 
   /**
    * A new xDS credential for one proxy, under the signer, with the bundle of this trust: both get into its folder together, and
-   * the ledger has to know of `handedOut` first if it knows the proxy (C5). Throws MR5002 for a name that can't be one.
+   * the ledger has to know of `handedOut` first if it knows the proxy (C5). Throws MR5002 for a name or uuid that can't be one.
    */
   async bootstrap(
     wanted: { serviceAccount: string; namespace: string; kind: "sidecar" | "gateway"; uuid?: string | undefined },
@@ -94,6 +95,7 @@ export class Issuing {
         );
       }
     }
+    if (wanted.uuid !== undefined) raise(uuidProblem(wanted.uuid));
     const root = rootOf(trust, trust.signer);
     const { serviceAccount, namespace, kind } = wanted;
     const proxy: ProxyIdentity = {

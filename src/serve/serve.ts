@@ -10,6 +10,8 @@ import type { Clock } from "../controller/ports.ts";
 import { RotationController } from "../controller/rotation-controller.ts";
 import { type MeshStatus, meshStatus } from "../controller/status.ts";
 import { outdated } from "../core/connections.ts";
+import { raise } from "../core/errors.ts";
+import { ownerProblem } from "../core/proxy-owner.ts";
 import { rootOf } from "../core/trust.ts";
 import { openGrpcPort, openGrpcSocket } from "../ops/grpc-port.ts";
 import { closeHttp, httpApp, serveHttp } from "../ops/http.ts";
@@ -29,7 +31,7 @@ import { checkedState } from "./checked-state.ts";
 import { collectMetrics } from "./collect-metrics.ts";
 import { complainer } from "./complainer.ts";
 import { firstRoot } from "./first-root.ts";
-import { handOut } from "./hand-out.ts";
+import { handOut, type Owners } from "./hand-out.ts";
 import { Issuing, spreadRenewal, XDS_SERVER_NAMES } from "./issuing.ts";
 import { firstCredentials, keepCredentials, ServerCredentials } from "./own-credentials.ts";
 import { refusedLine } from "./refused-client.ts";
@@ -147,7 +149,11 @@ async function start(
   let isServing = false;
   const xds = new XdsServer<ClientIdentity>({
     credentials: await firstCredentials(controller, own),
-    identify: (certificate) => identifyClient(certificate, controller.trust, clock.now()),
+    identify: (certificate) => {
+      const client = identifyClient(certificate, controller.trust, clock.now());
+      raise(ownerProblem(controller.ledger, client.proxy.uuid, client.proxy));
+      return client;
+    },
     sources: [source],
     refused: (refusal) => {
       metrics.xdsRefused.inc();
@@ -216,11 +222,12 @@ async function start(
   isServing = true;
   side.health.setServing(controller.storeProblem === undefined);
 
+  const owners: Owners = new Map();
   const admin = await openAdmin(dataDir.path, {
     version,
     status,
     bootstrap: async (request) => {
-      const credentials = await handOut(issuing, controller, request, clock.now);
+      const credentials = await handOut(issuing, controller, request, clock.now, owners);
       return { ...credentials, xdsPort, serverName: XDS_SERVER_NAMES[0] };
     },
     operate: liveOperator({ controller, clock, log, retry: (proxy) => source?.changed(proxy) }),

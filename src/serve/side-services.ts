@@ -3,6 +3,7 @@
 import type { Server } from "@grpc/grpc-js";
 import type { MeshSecrets } from "../controller/mesh-secrets.ts";
 import type { RotationController } from "../controller/rotation-controller.ts";
+import { foreignText } from "../core/foreign-text.ts";
 import { proxyUri } from "../core/identity.ts";
 import type { ProxyRow } from "../core/ledger-state.ts";
 import { secretStates } from "../core/secret-states.ts";
@@ -14,6 +15,9 @@ import { AGENT_NAME } from "../xds/client-wire.ts";
 import { SECRET_TYPE_URL } from "../xds/secret-codec.ts";
 import { AGGREGATED, SECRETS } from "../xds/services.ts";
 import type { XdsClient } from "../xds/source.ts";
+
+/** A client may ask for anything. */
+const MAX_NAME = 1_024;
 
 const XDS = [SECRETS.name, AGGREGATED.name];
 
@@ -71,7 +75,10 @@ export class SideServices {
       identity: proxyUri(row.identity),
       streamId: client?.streamId ?? "",
       typeUrl: SECRET_TYPE_URL,
-      secrets: secretStates(row, (name) => this.#deps.secrets.wanted(uuid, name, "envoy")),
+      secrets: secretStates(row, (name) => this.#deps.secrets.wanted(uuid, name, "envoy")).map((secret) => ({
+        ...secret,
+        name: foreignText(secret.name, MAX_NAME),
+      })),
     };
   }
 }

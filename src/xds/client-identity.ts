@@ -3,6 +3,7 @@
 import { X509Certificate } from "node:crypto";
 import { MeshrootError } from "../core/errors.ts";
 import { fingerprintOf } from "../core/fingerprint.ts";
+import { foreignText } from "../core/foreign-text.ts";
 import { type ProxyIdentity, parseProxyUri } from "../core/identity.ts";
 import type { XdsCredential } from "../core/ledger-state.ts";
 import { type RootId, rootOf, type TrustedRoot, type TrustInForce } from "../core/trust.ts";
@@ -42,7 +43,7 @@ export function identifyClient(certificate: X509Certificate, trust: TrustInForce
     const former = trust.retired?.findLast((one) => isUnder(certificate, one));
     throw refused(
       former === undefined
-        ? `the xDS certificate of ${who} is under a root that this mesh does not trust (issuer ${certificate.issuer.replaceAll("\n", ", ")})`
+        ? `the xDS certificate of ${who} is under a root that this mesh does not trust (issuer ${shown(certificate.issuer)})`
         : `the xDS certificate of ${who} is under ${former.name}, a root that has left the mesh (${former.fingerprint.slice(0, 12)})`,
       `${REMEDY} An agent (\`meshroot proxy agent\`) beside its Envoy keeps it from being left behind.`,
     );
@@ -71,7 +72,11 @@ function isUnder(certificate: X509Certificate, root: TrustedRoot): boolean {
 
 /** Anybody may have written it, so it is cut. */
 function subjectOf(certificate: X509Certificate): string {
-  return (certificate.subject ?? "(no subject)").replaceAll("\n", ", ").slice(0, 200);
+  return shown(certificate.subject ?? "(no subject)");
+}
+
+function shown(name: string): string {
+  return foreignText(name.replaceAll("\n", ", "), 200);
 }
 
 /** URI SANs as Node prints them; a quoted entry (Node quotes what could be misread) is no URI of ours. */

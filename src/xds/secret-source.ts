@@ -7,6 +7,7 @@ import type { RotationController } from "../controller/rotation-controller.ts";
 import type { Consumer } from "../core/ledger-state.ts";
 import type { ClientIdentity } from "./client-identity.ts";
 import { AGENT_NAME } from "./client-wire.ts";
+import { type ForeignLine, ForeignNames } from "./foreign-names.ts";
 import { SECRET_TYPE_URL, type SecretWriter, tlsCertificateWriter, validationContextWriter } from "./secret-codec.ts";
 import type { ResourceSession, ResourceSource, XdsClient } from "./source.ts";
 import type { Bytes } from "./subscription-state.ts";
@@ -20,6 +21,23 @@ export type SecretSourceDeps = {
   readonly log: Log;
 };
 
+/** Of names that lead to nothing: no gate waits for them. */
+const NOTHING_SEEN = 20;
+
+/** One stream's part, as the others see it. */
+type Session = { readonly isWaiting: () => boolean; readonly wake: () => void };
+
+function warnOfForeign(log: Log, proxy: string, { count, names }: ForeignLine): void {
+  const fields = { component: "audit", proxy };
+  if (count > names.length) {
+    const message = `a proxy asked for ${count} secrets that are not its own; they were not answered`;
+    log.warn({ ...fields, count, names }, message);
+    return;
+  }
+  const message = "a proxy asked for a secret that is not its own; it was not answered";
+  for (const name of names) log.warn({ ...fields, name }, message);
+}
+
 /** A client's words end up on terminals and in logs: no control characters, and no more than people read (R27). */
 function printable(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out
@@ -32,7 +50,8 @@ export class SecretSource implements ResourceSource<ClientIdentity> {
   readonly packing = "one";
   readonly wildcard = false;
   readonly #deps: SecretSourceDeps;
-  readonly #sessions = new Map<string, Set<() => void>>();
+  readonly #sessions = new Map<string, Set<Session>>();
+  readonly #foreign = new ForeignNames();
   /** Writers of bundles, shared by all proxies: a bundle's bytes are made once per version. */
   #bundles = new Map<string, SecretWriter>();
 
@@ -48,7 +67,7 @@ export class SecretSource implements ResourceSource<ClientIdentity> {
   /** Tells the streams of one proxy, or of all, that an offer may have changed. */
   changed(proxy?: string): void {
     const sets = proxy === undefined ? [...this.#sessions.values()] : [this.#sessions.get(proxy) ?? []];
-    tellAll(sets.flatMap((set) => [...set]));
+    tellAll(sets.flatMap((set) => [...set].map(({ wake }) => wake)));
   }
 
   open(client: XdsClient<ClientIdentity>, changed: () => void): ResourceSession {
@@ -58,24 +77,48 @@ export class SecretSource implements ResourceSource<ClientIdentity> {
     const stream = client.streamId;
     const base = { proxy: proxy.uuid, stream };
     const seqs = new Map<string, number>();
-    const warned = new Set<string>();
+    /** Something could not be had when it was last looked for. */
+    let isWaiting = false;
+    const session: Session = {
+      isWaiting: () => isWaiting,
+      wake: () => {
+        isWaiting = false;
+        changed();
+      },
+    };
+    /** Names that lead to nothing as long as this trust is in force: there may be thousands, looked at every second. */
+    const nothing = { trust: controller.trust, names: new Set<string>() };
+    let asked: ReadonlySet<string> = new Set();
+    const report = () => {
+      nothing.trust = controller.trust;
+      nothing.names.clear();
+      const { seen, foreign } = secrets.sorted(proxy, asked, NOTHING_SEEN);
+      controller.observe({ type: "asked", ...base, names: seen, at: clock.now() });
+      const news = this.#foreign.news(proxy.uuid, foreign);
+      if (news !== undefined) warnOfForeign(log, proxy.uuid, news);
+    };
+    /** A new trust domain makes something of names that were nothing. */
+    const lookAgain = () => {
+      if (nothing.names.size > 0) report();
+      else nothing.trust = controller.trust;
+    };
     controller.observe({ type: "connected", ...base, identity: proxy, consumer, credential, at: clock.now() });
     const sessions = this.#sessions.get(proxy.uuid) ?? new Set();
-    this.#sessions.set(proxy.uuid, sessions.add(changed));
+    this.#sessions.set(proxy.uuid, sessions.add(session));
 
     return {
       asked: (names) => {
-        controller.observe({ type: "asked", ...base, names, at: clock.now() });
-        for (const name of names) {
-          if (warned.has(name) || !secrets.isForbidden(proxy, name)) continue;
-          warned.add(name);
-          log.warn(
-            { component: "audit", proxy: proxy.uuid, name },
-            "a proxy asked for a secret that is not its own; it was not answered",
-          );
-        }
+        asked = names;
+        report();
       },
-      offer: (name, has) => secrets.offer({ proxy, consumer, stream }, name, has),
+      offer: (name, has) => {
+        if (nothing.trust !== controller.trust) lookAgain();
+        if (nothing.names.has(name)) return "absent";
+        const offer = secrets.offer({ proxy, consumer, stream }, name, has);
+        if (offer === "later") isWaiting = true;
+        if (offer === "absent" && secrets.isNothing(proxy, name)) nothing.names.add(name);
+        return offer;
+      },
       resumed: (name, version) => {
         log.debug(
           { component: "xds", proxy: proxy.uuid, name, version },
@@ -115,10 +158,10 @@ export class SecretSource implements ResourceSource<ClientIdentity> {
           controller.observe({ type: "nacked", ...base, name, seq, message: message ?? "", at: clock.now() });
         }
         // Another stream of this proxy may have waited for this answer (E5, E10).
-        for (const other of [...sessions]) if (other !== changed) other();
+        for (const other of [...sessions]) if (other !== session && other.isWaiting()) other.wake();
       },
       close: () => {
-        sessions.delete(changed);
+        sessions.delete(session);
         if (sessions.size === 0) this.#sessions.delete(proxy.uuid);
         controller.observe({ type: "ended", ...base, at: clock.now() });
       },

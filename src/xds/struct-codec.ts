@@ -1,5 +1,6 @@
-/** google.protobuf.Struct, the type of a node's metadata, as plain values. */
+/** google.protobuf.Struct, the type of a node's metadata, as plain values. What they say is shown to people. */
 
+import { foreignText } from "../core/foreign-text.ts";
 import { checkDepth, readFields, readText } from "./wire-reader.ts";
 
 export type PlainValue = null | boolean | number | string | readonly PlainValue[] | PlainObject;
@@ -19,7 +20,7 @@ function structAt(bytes: Buffer, depth: number): PlainObject {
     let value: PlainValue = null;
     for (const part of readFields(field.bytes)) {
       if (part.kind !== "bytes") continue;
-      if (part.number === 1) key = readText(part.bytes);
+      if (part.number === 1) key = shownText(part.bytes);
       if (part.number === 2) value = valueAt(part.bytes, depth + 1);
     }
     entries.set(key, value);
@@ -34,7 +35,7 @@ function valueAt(bytes: Buffer, depth: number): PlainValue {
     if (field.kind === "fixed64" && field.number === 2) value = field.bytes.readDoubleLE();
     else if (field.kind === "varint" && field.number === 4) value = field.value !== 0;
     else if (field.kind !== "bytes") continue;
-    else if (field.number === 3) value = readText(field.bytes);
+    else if (field.number === 3) value = shownText(field.bytes);
     else if (field.number === 5) value = structAt(field.bytes, depth + 1);
     else if (field.number === 6) value = listAt(field.bytes, depth + 1);
   }
@@ -48,4 +49,8 @@ function listAt(bytes: Buffer, depth: number): PlainValue[] {
     if (field.kind === "bytes" && field.number === 1) values.push(valueAt(field.bytes, depth + 1));
   }
   return values;
+}
+
+function shownText(bytes: Buffer): string {
+  return foreignText(readText(bytes), bytes.length);
 }

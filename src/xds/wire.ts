@@ -3,11 +3,12 @@
  * Field numbers are those of proto/; test/proto/compat.test.ts compares them with Envoy's.
  */
 
+import { foreignText } from "../core/foreign-text.ts";
 import { decodeStruct, type PlainObject } from "./struct-codec.ts";
 import { malformed, readFields, readText } from "./wire-reader.ts";
 import { bytes, type Message, message, text, toBuffer } from "./wire-writer.ts";
 
-/** What a client claims to be. Never a proof of identity. */
+/** What a client claims to be, without PEM blocks. Never a proof of identity. */
 export type Node = {
   readonly id: string;
   readonly cluster: string;
@@ -65,6 +66,9 @@ export type DeltaResponse = {
 
 /** Envoy cuts its error text to 4096 bytes and appends a mark of 14 (R27). */
 export const MAX_ERROR_BYTES = 4096 + 14;
+
+/** Longer than any pod's name with its namespace and domain. */
+const MAX_NODE_TEXT = 1_024;
 
 /** Istio's sidecars, which send most, stay well below it. */
 const MAX_METADATA_BYTES = 64 * 1024;
@@ -182,11 +186,11 @@ function readNode(parts: readonly Buffer[]): { node?: Node } {
   const metadataParts: Buffer[] = [];
   for (const field of readFields(joined(parts))) {
     if (field.kind !== "bytes") continue;
-    if (field.number === 1) strings.id = readText(field.bytes);
-    else if (field.number === 2) strings.cluster = readText(field.bytes);
+    if (field.number === 1) strings.id = nodeText(field.bytes);
+    else if (field.number === 2) strings.cluster = nodeText(field.bytes);
     else if (field.number === 3) metadataParts.push(field.bytes);
-    else if (field.number === 6) strings.userAgentName = readText(field.bytes);
-    else if (field.number === 7) strings.userAgentVersion = readText(field.bytes);
+    else if (field.number === 6) strings.userAgentName = nodeText(field.bytes);
+    else if (field.number === 7) strings.userAgentVersion = nodeText(field.bytes);
   }
   const size = metadataParts.reduce((sum, part) => sum + part.length, 0);
   if (metadataParts.length === 0 || size > MAX_METADATA_BYTES) return { node: { ...strings, metadata: undefined } };
@@ -214,9 +218,15 @@ function readError(parts: readonly Buffer[]): { errorDetail?: ErrorDetail } {
   return { errorDetail: { code, message: reason } };
 }
 
+/** A node is kept for as long as its stream, and shown. */
+function nodeText(untrusted: Buffer): string {
+  return foreignText(readText(untrusted), MAX_NODE_TEXT);
+}
+
 /** Cut between characters, and lenient: Envoy cuts between bytes, so its text can end in half a character. */
 function errorText(untrusted: Buffer): string {
-  const longer = Buffer.from(untrusted.subarray(0, MAX_ERROR_BYTES + 4).toString("utf8"));
+  const text = foreignText(untrusted.subarray(0, MAX_ERROR_BYTES + 4).toString("utf8"), MAX_ERROR_BYTES + 4);
+  const longer = Buffer.from(text);
   let end = Math.min(longer.length, MAX_ERROR_BYTES);
   while (((longer[end] ?? 0) & 0xc0) === 0x80) end--;
   return longer.toString("utf8", 0, end);
