@@ -41,7 +41,8 @@ export class SideServices {
   }
 
   nodeOf(proxy: string): string | undefined {
-    return this.#nodes.get(proxy)?.node.id;
+    const client = this.#nodes.get(proxy);
+    return client && shown(client.node.id);
   }
 
   addToXdsPort(server: Server): void {
@@ -69,18 +70,28 @@ export class SideServices {
   #client(row: ProxyRow): ClientState {
     const { uuid } = row.identity;
     const client = this.#nodes.get(uuid);
-    const { id = "", cluster = "", userAgentName = "", userAgentVersion = "" } = client?.node ?? {};
+    const { node } = client ?? {};
     return {
-      node: { id, cluster, userAgentName, userAgentVersion, metadata: metadataOf(client) },
+      node: {
+        id: shown(node?.id),
+        cluster: shown(node?.cluster),
+        userAgentName: shown(node?.userAgentName),
+        userAgentVersion: shown(node?.userAgentVersion),
+        metadata: metadataOf(client),
+      },
       identity: proxyUri(row.identity),
       streamId: client?.streamId ?? "",
       typeUrl: SECRET_TYPE_URL,
       secrets: secretStates(row, (name) => this.#deps.secrets.wanted(uuid, name, "envoy")).map((secret) => ({
         ...secret,
-        name: foreignText(secret.name, MAX_NAME),
+        name: shown(secret.name),
       })),
     };
   }
+}
+
+function shown(text = ""): string {
+  return foreignText(text, MAX_NAME);
 }
 
 /** A client's own words: what can't be read is as good as nothing. */

@@ -67,8 +67,8 @@ export type DeltaResponse = {
 /** Envoy cuts its error text to 4096 bytes and appends a mark of 14 (R27). */
 export const MAX_ERROR_BYTES = 4096 + 14;
 
-/** Longer than any pod's name with its namespace and domain. */
-const MAX_NODE_TEXT = 1_024;
+/** As much as metadata may hold; what is shown of it is cut further. */
+const MAX_NODE_TEXT = 64 * 1024;
 
 /** Istio's sidecars, which send most, stay well below it. */
 const MAX_METADATA_BYTES = 64 * 1024;
