@@ -6,7 +6,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { requestBootstrap } from "../../src/cli/admin-client.ts";
-import { grpcSocketPath } from "../../src/serve/admin-api.ts";
+import { grpcSocketPath } from "../../src/serve/sockets.ts";
 import { grpcCaller } from "../support/grpc-call.ts";
 import { startRawProxy } from "../support/raw-proxy.ts";
 import { runMeshroot } from "../support/run-meshroot.ts";
