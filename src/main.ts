@@ -2,7 +2,7 @@
 
 import { createReadStream, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { serverStatus } from "./cli/admin-client.ts";
+import { requestExamination, serverStatus } from "./cli/admin-client.ts";
 import type { CliContext, RootAdmin } from "./cli/context.ts";
 import { runCli } from "./cli/program.ts";
 import { untilSignal } from "./cli/until-signal.ts";
@@ -45,6 +45,11 @@ export function run(argv: readonly string[], { stdin, ...surroundings }: Surroun
     now: Date.now,
     readInput: (path) => readInput(path, stdin),
     roots: rootsOf,
+    examineRoot: async (dataDir, root) => {
+      const answer = await requestExamination(dataDir, root);
+      if (answer === undefined)
+        await (await import("./serve/offline.ts")).offlineExamination(dataDir, root, process.env);
+    },
     meshStatus: async (dataDir, namespace = DEFAULT_NAMESPACE) =>
       (await serverStatus(dataDir)) ?? (await import("./serve/offline.ts")).offlineStatus(dataDir, namespace),
   });

@@ -1,15 +1,16 @@
 /**
  * Whether the Envoy of this proxy has loaded a set of credentials, by its own `/certs` (evidence.md C3).
  *
- * What it proves: the context whose leaf carries this proxy's uuid holds exactly this leaf and these roots, by serial
- * number. Envoy before 1.40 lists only the first root of a bundle (`listsWholeBundle`); bundles are written newest root
+ * What it proves: the context whose leaf carries this proxy's uuid holds exactly this leaf and these roots. `/certs` shows no
+ * more of a root than serial number and times, so that two CAs may share the former (roots that share all are refused beside
+ * each other: MR1013). Envoy before 1.40 lists only the first root of a bundle (`listsWholeBundle`); bundles are written newest root
  * first, so there it proves the newest root, which is what growth of trust needs, and nothing about the others: neither
  * that an older root is still held nor that one that left the bundle is gone.
  */
 
 import type { ProxyIdentity } from "../core/identity.ts";
 import { parseProxyUri } from "../core/identity.ts";
-import { type EnvoyAdmin, type LoadedContext, listsWholeBundle } from "../envoy/admin.ts";
+import { type EnvoyAdmin, type LoadedCertificate, type LoadedContext, listsWholeBundle } from "../envoy/admin.ts";
 import { parseBundle } from "../pki/pem.ts";
 import type { Held } from "./held-credentials.ts";
 
@@ -43,7 +44,7 @@ async function missing(admin: EnvoyAdmin, { uuid }: ProxyIdentity, held: Held): 
   if (mine.length === 0)
     return `Envoy at ${admin.address} shows no context with an xDS certificate of this proxy: is it this proxy's Envoy?`;
   const leaf = parseBundle(held.certPem).certificates[0]?.serial;
-  const roots = parseBundle(held.caPem).certificates.map(({ serial }) => serial);
+  const roots = parseBundle(held.caPem).certificates.map(shownAs);
   const other = mine.find(({ chain }) => chain[0]?.serial !== leaf);
   if (other !== undefined) return `Envoy still shows the certificate with serial ${other.chain[0]?.serial}`;
   const short = mine.filter((context) => !holdsAll(context, roots));
@@ -53,11 +54,20 @@ async function missing(admin: EnvoyAdmin, { uuid }: ProxyIdentity, held: Held): 
   return "Envoy still shows the bundle from before";
 }
 
-function holdsAll({ trusted }: LoadedContext, roots: readonly string[]): boolean {
-  const shown = new Set(trusted.map(({ serial }) => serial));
-  return shown.size === new Set(roots).size && roots.every((serial) => shown.has(serial));
+/** How `/certs` tells one root from another. */
+function shownAs({
+  serial,
+  notBefore,
+  notAfter,
+}: Pick<LoadedCertificate, "serial" | "notBefore" | "notAfter">): string {
+  return `${serial} ${notBefore} ${notAfter}`;
 }
 
-function holdsFirst({ trusted }: LoadedContext, roots: readonly string[]): boolean {
-  return trusted.length === 1 && trusted[0]?.serial === roots[0];
+/** As often as they are there: one that is shown twice is not two. */
+function holdsAll({ trusted }: LoadedContext, roots: readonly string[]): boolean {
+  return trusted.map(shownAs).sort().join() === roots.toSorted().join();
+}
+
+function holdsFirst({ trusted: [first, ...more] }: LoadedContext, roots: readonly string[]): boolean {
+  return first !== undefined && more.length === 0 && shownAs(first) === roots[0];
 }

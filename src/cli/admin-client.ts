@@ -4,6 +4,8 @@ import { request } from "node:http";
 import type { OperatorAnswer, OperatorRequest } from "../controller/operator.ts";
 import type { MeshStatus } from "../controller/status.ts";
 import { ERROR_CODES, type ErrorCode, MeshrootError } from "../core/errors.ts";
+import type { MeshRoot } from "../core/mesh-root.ts";
+import { meshRootManifest } from "../core/mesh-root-manifest.ts";
 import { ANSWERS, type AnswerSchema, errorAnswer } from "../serve/admin-answers.ts";
 import type { BootstrapAnswer, BootstrapRequest } from "../serve/admin-api.ts";
 import { ADMIN_SOCKET, trustedSocket } from "../serve/sockets.ts";
@@ -32,6 +34,12 @@ export async function requestBootstrap(dataDir: string, body: BootstrapRequest):
 
 export function requestOperation(dataDir: string, body: OperatorRequest): Promise<OperatorAnswer | undefined> {
   return ask(dataDir, { method: "POST", path: "/v1/operator", body }, ANSWERS.operator);
+}
+
+/** Throws why the server would refuse this root. Undefined where no server runs. */
+export function requestExamination(dataDir: string, root: MeshRoot): Promise<object | undefined> {
+  const body = { manifest: meshRootManifest(root) };
+  return ask(dataDir, { method: "POST", path: "/v1/examine-root", body }, ANSWERS.examination);
 }
 
 async function ask<Answer>(

@@ -23,6 +23,8 @@ export type CliContext = {
   roots(dataDir: string, namespace: string): RootAdmin;
   /** What the server on this data directory says, or what was last written down there; undefined where nothing ever ran. */
   meshStatus(dataDir: string, namespace?: string): Promise<MeshStatus | undefined>;
+  /** Throws why this mesh would refuse a root whose CA exists already. */
+  examineRoot(dataDir: string, root: MeshRoot): Promise<void>;
   /** Sets how the process will end (exit-codes.ts), for outcomes that are no errors. */
   exit(code: number): void;
 };

@@ -16,9 +16,16 @@ export function printHolds(context: CliContext, status: MeshStatus | undefined):
     if (more > 0) context.stderr(`  and ${more} more; \`meshroot proxy status -o json\` lists all\n`);
     for (const way of waysOut(hold)) context.stderr(`  hint: ${way}\n`);
   }
+  printWarnings(context, status);
   const said = new Set(status?.holds.map((hold) => hold.root));
   for (const { root, code, message, hint } of status?.authorityProblems ?? [])
     if (!said.has(root)) context.stderr(`warning: ${code} ${message}\nhint: ${hint}\n`);
+}
+
+/** What every command says that looks at a mesh, or edits it. */
+export function printWarnings(context: CliContext, status: MeshStatus | undefined): void {
+  for (const { code, message, hint } of status?.warnings ?? [])
+    context.stderr(`warning: ${code} ${message}\nhint: ${hint}\n`);
 }
 
 /** Says whose word this is, where it is not a running server's. */

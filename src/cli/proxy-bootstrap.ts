@@ -11,6 +11,7 @@ import { xdsIdentity } from "../pki/xds-identity.ts";
 import { requestBootstrap } from "./admin-client.ts";
 import type { CliContext } from "./context.ts";
 import { parseAdmin, parseOutbounds, parseXdsHost, requireEndpoint, requirePort } from "./endpoint-flags.ts";
+import { printWarnings } from "./holds.ts";
 import { addSettings } from "./settings.ts";
 
 type Flags = Record<string, unknown> & {
@@ -88,6 +89,7 @@ export function addProxyBootstrap(parent: Command, context: CliContext): void {
         : `New credentials for proxy ${uuid} (${name}), ${until}. A running Envoy uses them on its next connection.\n` +
             "bootstrap.yaml and the SDS files were left as they are; delete them to have them written anew.\n",
     );
+    printWarnings(context, await context.meshStatus(config.dataDir).catch(() => undefined));
     context.stdout(`${out}\n`);
   });
 }

@@ -4,6 +4,7 @@ import { ASSUMED_FOR, type AssumedFor } from "../core/assumptions.ts";
 import { MeshrootError } from "../core/errors.ts";
 import { requestOperation } from "./admin-client.ts";
 import type { CliContext } from "./context.ts";
+import { printWarnings } from "./holds.ts";
 import { openStore, type StoreFlags, withStore } from "./root-common.ts";
 
 type Flags = StoreFlags & { readonly reason?: string; readonly undo?: boolean; readonly for?: string };
@@ -89,6 +90,7 @@ async function say(
   context.stdout(`proxy/${done.proxy} ${RESULT[action](done)}\n`);
   const warnings = action === "assume" ? done.for.map((what) => ASSUME_WARNINGS[what]) : [warning ?? []].flat();
   for (const one of warnings) context.stderr(`warning: ${one}\n`);
+  printWarnings(context, await context.meshStatus(dataDir).catch(() => undefined));
   if (answer === undefined)
     context.stderr(`No server runs on ${dataDir}: it is written down there, and holds when one starts.\n`);
 }

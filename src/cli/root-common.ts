@@ -6,6 +6,7 @@ import { MeshrootError } from "../core/errors.ts";
 import type { MeshRoot, RootListing } from "../core/mesh-root.ts";
 import { type RotationStep, stepOf } from "../core/rotation-steps.ts";
 import type { CliContext, RootAdmin, RootEditor } from "./context.ts";
+import { printWarnings } from "./holds.ts";
 import { table } from "./output.ts";
 import { addSettings } from "./settings.ts";
 
@@ -84,6 +85,7 @@ export async function editRoots(
 /** Whether someone will act on an edit. Only a remark: the edit is made either way. */
 async function remarkOnServer(context: CliContext, { dataDir }: OpenedStore): Promise<void> {
   const status = await context.meshStatus(dataDir).catch(() => undefined);
+  printWarnings(context, status);
   if (status?.live !== true)
     context.stderr(`No server answers on ${dataDir}: the change takes effect when one runs (\`meshroot serve\`).\n`);
 }

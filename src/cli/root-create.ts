@@ -1,7 +1,7 @@
 import { type Command, Option } from "commander";
 import { loadSettings } from "../config.ts";
 import { MeshrootError, type Problem, raise } from "../core/errors.ts";
-import { type MeshRoot, ROLES, type Role } from "../core/mesh-root.ts";
+import { isInUse, type MeshRoot, ROLES, type Role } from "../core/mesh-root.ts";
 import { meshRootManifest } from "../core/mesh-root-manifest.ts";
 import { parseMeshRoot } from "../core/mesh-root-parse.ts";
 import { checkCreate } from "../core/mesh-root-rules.ts";
@@ -14,6 +14,7 @@ type CreateFlags = StoreFlags & {
   readonly trustDomain?: string;
   readonly spiffe?: boolean;
   readonly secretName?: string;
+  readonly acceptShortLife?: string;
 };
 type NewRoot = { readonly root: MeshRoot; readonly text?: string };
 
@@ -31,6 +32,7 @@ export function addRootCreate(parent: Command, context: CliContext): void {
       new Option("--provider <kind>", "for vault and certManager use -f").choices(["tresor"]).default("tresor"),
     )
     .option("--secret-name <name>", "secret that keeps the new certificate authority (default NAME-ca)")
+    .option("--accept-short-life <reason>", "take a CA that ends before this mesh could rotate away from it")
     .action(async (name: string | undefined, flags: CreateFlags) => {
       const store = openStore(context, flags);
       if ((name === undefined) === (flags.file === undefined)) throw usage("give either a name or -f FILE");
@@ -45,6 +47,7 @@ export function addRootCreate(parent: Command, context: CliContext): void {
         // A list is in the order of names: an active root first, so that a passive one never stands alone for want of it.
         for (const { root } of created.toSorted((a, b) => ROLES.indexOf(a.root.role) - ROLES.indexOf(b.root.role))) {
           raise(checkCreate(after, root, store.namespace));
+          if (isInUse(root)) await context.examineRoot(store.dataDir, root);
           after.push(root);
         }
         for (const each of created) await roots.create(each.root, each.text);
@@ -72,6 +75,7 @@ function fromFlags(
     spiffeEnabled: flags.spiffe ?? old?.spiffeEnabled ?? false,
     provider: { kind: "tresor", secretRef: { name: flags.secretName ?? `${name}-ca`, namespace } },
     createdAt: Math.max(context.now(), ...existing.map((each) => each.createdAt + 1)),
+    ...(flags.acceptShortLife === undefined ? {} : { acceptShortLife: flags.acceptShortLife }),
   };
   const parsed = parseMeshRoot(meshRootManifest(root), { createdAt: root.createdAt, defaultNamespace: namespace });
   if ("problems" in parsed) throw combined(parsed.problems);

@@ -1,6 +1,6 @@
 import { Argument, type Command } from "commander";
 import { MeshrootError, raise } from "../core/errors.ts";
-import { type MeshRoot, ROLES, type Role, rootKey } from "../core/mesh-root.ts";
+import { isInUse, type MeshRoot, ROLES, type Role, rootKey } from "../core/mesh-root.ts";
 import { checkUpdate } from "../core/mesh-root-rules.ts";
 import type { CliContext } from "./context.ts";
 import { editRoots, findRoot, openStore, type StoreFlags, withStore } from "./root-common.ts";
@@ -24,6 +24,8 @@ export function addRootSetRole(parent: Command, context: CliContext): void {
         const before = findRoot(listing, name, store.namespace);
         const after: MeshRoot = { ...before, role };
         raise(checkUpdate(listing.roots, before, after, store.namespace));
+        if (!isInUse(before) && isInUse(after) && forceUnsafe === undefined)
+          await context.examineRoot(store.dataDir, after);
         await roots.setRole(before, role, forceUnsafe === undefined ? {} : { forceUnsafe });
         context.stderr(`root ${name}: ${before.role} -> ${role}\n`);
         if (forceUnsafe !== undefined)

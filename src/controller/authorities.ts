@@ -1,14 +1,17 @@
 /** The certificate authorities behind the MRCs: loaded once each, asked for leaves, destroyed with their MRC. */
 
-import { MeshrootError, type Problem } from "../core/errors.ts";
-import type { SanForm } from "../core/identity.ts";
-import type { MeshRoot, ProviderSpec } from "../core/mesh-root.ts";
+import { MeshrootError, type Problem, raise } from "../core/errors.ts";
+import type { SanForm, ServiceIdentity } from "../core/identity.ts";
+import { isInUse, type MeshRoot, type ProviderSpec } from "../core/mesh-root.ts";
 import { type RootId, rootId, type TrustedRoot, type TrustInForce } from "../core/trust.ts";
 import type { CertificateAuthority, CertificateProvider, Clock, Log } from "./ports.ts";
+import { signerEndsSoon } from "./root-life.ts";
+import type { RootProofs, ServiceNames } from "./root-proofs.ts";
 
 /** An editor may take a file away and put it back while saving; only what stays away this long was deleted. */
 const DELETED_AFTER_MS = 5_000;
 const RETRY_MS = 5_000;
+const NO_NAMES: ServiceNames = new Map();
 
 /** What the mesh has run on until now. */
 export type Known = { readonly specs: ReadonlyMap<string, ProviderSpec>; readonly trust: TrustInForce };
@@ -24,7 +27,12 @@ export class Authorities {
   readonly #failedAt = new Map<string, number>();
   readonly #missingSince = new Map<string, number>();
 
-  constructor(deps: { providers: readonly CertificateProvider[]; clock: Clock; log: Log }) {
+  /** By id: what is wrong with a root in force, that would keep it from getting there today. */
+  readonly unfit = new Map<RootId, Problem>();
+  readonly #proofs: RootProofs;
+
+  constructor(deps: { providers: readonly CertificateProvider[]; proofs: RootProofs; clock: Clock; log: Log }) {
+    this.#proofs = deps.proofs;
     this.#providers = new Map(deps.providers.map((provider) => [provider.kind, provider]));
     this.#clock = deps.clock;
     this.#log = deps.log;
@@ -34,14 +42,15 @@ export class Authorities {
    * Loads (or, unless it is `known`, makes) what is not loaded yet. A failure becomes a problem of its root and is tried
    * again; without anything known, on the first start of a mesh, it is thrown.
    */
-  async load(roots: readonly MeshRoot[], known: Known | undefined): Promise<void> {
+  async load(roots: readonly MeshRoot[], known: Known | undefined, names: ServiceNames = NO_NAMES): Promise<void> {
     const now = this.#clock.now();
     for (const root of roots) {
       // By the distance: a clock that was set back puts no try off.
       const sinceFailed = Math.abs(now - (this.#failedAt.get(root.name) ?? 0));
-      if (this.trusted.has(root.name) || sinceFailed < RETRY_MS) continue;
+      if (sinceFailed < RETRY_MS) continue;
       try {
-        await this.#loadOne(root, known);
+        if (!this.trusted.has(root.name)) await this.#loadOne(root, known);
+        if (isInUse(root)) await this.#prove(root, roots, known?.trust, names);
         this.problems.delete(root.name);
         this.#failedAt.delete(root.name);
       } catch (error) {
@@ -56,33 +65,85 @@ export class Authorities {
     }
   }
 
-  async #loadOne(root: MeshRoot, known: Known | undefined): Promise<void> {
-    const provider = this.#providers.get(root.provider.kind);
-    if (provider === undefined) {
-      throw new MeshrootError(
-        "MR1011",
-        `provider ${root.provider.kind} is not available in this version`,
-        "Use provider tresor.",
-      );
+  /**
+   * Nothing enters a bundle that could not carry this mesh: one that is not in force yet is let go of again, and refused. What is
+   * in force stays there, and is called unfit. Throws what is wrong with the former.
+   */
+  async #prove(root: MeshRoot, roots: readonly MeshRoot[], trust: TrustInForce | undefined, names: ServiceNames) {
+    const record = this.trusted.get(root.name);
+    const authority = record && this.#byRoot.get(record.id);
+    if (record === undefined || authority === undefined) return;
+    const isInForce = trust?.mesh.includes(record.id) === true;
+    try {
+      const problem =
+        (await this.#proofs.problemWith(record, authority, names)) ??
+        (isInForce ? undefined : this.#proofs.lifeProblem(record, root, this.#clock.now())) ??
+        (isInForce ? undefined : await this.#proofs.twin(record, this.#besides(root, roots, trust)));
+      if (isInForce && problem !== undefined) this.unfit.set(record.id, problem);
+      else this.unfit.delete(record.id);
+      if (!isInForce) raise(problem);
+    } catch (error) {
+      // A CA that can't be reached for the proof is no reason to doubt a root that the mesh runs on.
+      if (isInForce && error instanceof MeshrootError) return;
+      this.#letGo(root.name);
+      throw error;
     }
-    const form = { trustDomain: root.trustDomain, spiffe: root.spiffeEnabled };
+  }
+
+  /** The roots that it would stand beside: those in force, and those in use that come before it. */
+  #besides(root: MeshRoot, roots: readonly MeshRoot[], trust: TrustInForce | undefined): TrustedRoot[] {
+    const before = roots.slice(0, roots.indexOf(root)).filter(isInUse);
+    return [...Object.values(trust?.roots ?? {}), ...before.flatMap(({ name }) => this.trusted.get(name) ?? [])];
+  }
+
+  #letGo(name: string): void {
+    const id = this.trusted.get(name)?.id;
+    this.trusted.delete(name);
+    if (id !== undefined && ![...this.trusted.values()].some((root) => root.id === id)) this.#byRoot.delete(id);
+  }
+
+  /** As `load` would, for a root whose CA exists already, and without keeping anything. Throws why it would be refused. */
+  async examine(root: MeshRoot, trust: TrustInForce | undefined, names: ServiceNames): Promise<void> {
+    const authority = await this.#providerOf(root).load(root, { mustExist: true });
+    const record = recordOf(root, authority);
+    const isInForce = trust?.mesh.includes(record.id) === true;
+    if (isInForce) return;
+    raise(await this.#proofs.problemWith(record, authority, names));
+    raise(this.#proofs.lifeProblem(record, root, this.#clock.now()));
+    raise(await this.#proofs.twin(record, Object.values(trust?.roots ?? {})));
+  }
+
+  /** Why nothing may be issued for this identity under this root (MR3007, MR3006). Throws as `authority` does. */
+  async refusalOf(identity: ServiceIdentity, id: RootId): Promise<Problem | undefined> {
+    const record = [...this.trusted.values()].find((root) => root.id === id);
+    return record && this.#proofs.problemFor(record, this.authority(id), identity);
+  }
+
+  /** Why the signer should not move to this root, although it could sign. */
+  unfitToSign(root: TrustedRoot, declared: MeshRoot | undefined, now: number): Problem | undefined {
+    return this.unfit.get(root.id) ?? this.#proofs.lifeProblem(root, declared, now);
+  }
+
+  /** MR3009: this root, the signer, ends before the mesh could rotate away from it in peace. */
+  endsSoon(signer: TrustedRoot, now: number): Problem | undefined {
+    return signerEndsSoon(signer, now, this.#proofs.neededLifeMs);
+  }
+
+  async #loadOne(root: MeshRoot, known: Known | undefined): Promise<void> {
+    const provider = this.#providerOf(root);
     const mustExist = known?.specs.has(root.name) === true;
     const before = Object.values(known?.trust.roots ?? {}).find((record) => record.name === root.name)?.form;
     if (mustExist && before !== undefined && !sameForm(before, root)) throw MeshrootError.from(edited(root.name));
     const authority = await provider.load(root, { mustExist });
-    const id = rootId(authority.fingerprint, form);
-    const { fingerprint, serial, certificatePem, notBefore, notAfter } = authority;
-    this.#byRoot.set(id, authority);
-    this.trusted.set(root.name, {
-      id,
-      name: root.name,
-      fingerprint,
-      serial,
-      form,
-      certificatePem,
-      notBefore,
-      notAfter,
-    });
+    const record = recordOf(root, authority);
+    this.#byRoot.set(record.id, authority);
+    this.trusted.set(root.name, record);
+  }
+
+  #providerOf({ provider: { kind } }: MeshRoot): CertificateProvider {
+    const provider = this.#providers.get(kind);
+    if (provider !== undefined) return provider;
+    throw new MeshrootError("MR1011", `provider ${kind} is not available in this version`, "Use provider tresor.");
   }
 
   /** Why nothing can be signed under this root now; undefined where it can. */
@@ -154,14 +215,19 @@ export class Authorities {
       this.#missingSince.set(name, since);
       if (now < since + DELETED_AFTER_MS || name === signer) continue;
       if (!roots.some(({ provider }) => sameSpec(spec, provider))) await this.#providers.get(spec.kind)?.destroy(spec);
-      const id = this.trusted.get(name)?.id;
-      this.trusted.delete(name);
-      if (id !== undefined && ![...this.trusted.values()].some((root) => root.id === id)) this.#byRoot.delete(id);
+      this.#letGo(name);
       this.#missingSince.delete(name);
       done.push(name);
     }
     return done;
   }
+}
+
+function recordOf(root: MeshRoot, authority: CertificateAuthority): TrustedRoot {
+  const form = { trustDomain: root.trustDomain, spiffe: root.spiffeEnabled };
+  const { fingerprint, issuerId, serial, certificatePem, notBefore, notAfter } = authority;
+  const id = rootId(fingerprint, form);
+  return { id, name: root.name, fingerprint, issuerId, serial, form, certificatePem, notBefore, notAfter };
 }
 
 /** Planning asks this once per root and plan, mostly of one and the same object. */

@@ -28,7 +28,10 @@ export function unusableRoot(
     .find((problem) => problem.code === "MR1005" || !trustable.has(problem.root));
 }
 
-/** A hold for the signer when it can't sign, and for each other root in use whose authority could not be had. */
+/**
+ * A hold for the signer when it can't sign, for each other root in use whose authority could not be had, and for each in force
+ * that could not carry this mesh as it is now.
+ */
 export function availabilityHolds(
   authorities: Authorities,
   trust: TrustInForce,
@@ -42,7 +45,9 @@ export function availabilityHolds(
     const consequence = "no leaf is issued or renewed, proxies keep theirs until it expires";
     holds.push(hold("SignerMissing", signer.name, `sign with ${signer.name}`, signing, consequence));
   }
-  for (const { name, role } of roots) {
+  for (const root of roots) {
+    const { name, role } = root;
+    holds.push(...unfitHolds(authorities, trust, root, now));
     const problem = authorities.problems.get(name);
     if (problem === undefined || role === "inactive" || name === signer.name || problem.code === "MR1005") continue;
     if (trustableRoots(authorities, trust).has(name))
@@ -51,8 +56,22 @@ export function availabilityHolds(
   return holds;
 }
 
+/** A root that validates harms nobody by what it can't carry; the signer is asked for certificates all the time. */
+function unfitHolds(authorities: Authorities, trust: TrustInForce, root: MeshRoot, now: number): Hold[] {
+  const record = authorities.trusted.get(root.name);
+  if (record === undefined || root.role === "inactive" || !trust.mesh.includes(record.id)) return [];
+  const isSigner = record.id === trust.signer;
+  const wantsToSign = !isSigner && root.role === "active";
+  const unfit = authorities.unfit.get(record.id);
+  const problem = unfit ?? (wantsToSign ? authorities.unfitToSign(record, root, now) : undefined);
+  if (problem === undefined) return [];
+  const wants = wantsToSign ? `sign with ${root.name}` : `carry the mesh with ${root.name}`;
+  const consequence = isSigner ? "no certificate is issued for it" : "it validates, but does not become the signer";
+  return [hold("RootUnfit", root.name, wants, problem, consequence)];
+}
+
 function hold(
-  reason: "SignerMissing" | "RootNotAvailable",
+  reason: "SignerMissing" | "RootNotAvailable" | "RootUnfit",
   root: string,
   wants: string,
   { code, message, hint }: Problem,

@@ -6,9 +6,10 @@
 import type { Problem } from "../core/errors.ts";
 import type { MeshRoot, ProviderSpec, RootListing } from "../core/mesh-root.ts";
 import { checkSet } from "../core/mesh-root-rules.ts";
-import { type DesiredTrust, desiredTrust, rootOf, type TrustInForce } from "../core/trust.ts";
+import { type DesiredTrust, desiredTrust, rootOf, type TrustedRoot, type TrustInForce } from "../core/trust.ts";
 import type { Authorities } from "./authorities.ts";
 import { trustableRoots, unusableRoot } from "./availability.ts";
+import type { ServiceNames } from "./root-proofs.ts";
 
 export class KnownRoots {
   listing: RootListing;
@@ -32,9 +33,9 @@ export class KnownRoots {
   }
 
   /** Loads what is not loaded yet, also a signer whose manifest is gone: its key is kept while it signs. */
-  load(trust: TrustInForce): Promise<void> {
+  load(trust: TrustInForce, names?: ServiceNames): Promise<void> {
     const roots = [...this.listing.roots, ...this.#deletedSigner(trust)];
-    return this.#authorities.load(roots, { specs: this.specs, trust });
+    return this.#authorities.load(roots, { specs: this.specs, trust }, names);
   }
 
   /** Why the roles can't be followed as they stand. */
@@ -50,9 +51,17 @@ export class KnownRoots {
 
   desired(trust: TrustInForce, now: number): DesiredTrust {
     const desired = desiredTrust(this.listing.roots, trustableRoots(this.#authorities, trust));
-    const able = desired.signers.filter((root) => this.#authorities.signingProblem(root, now) === undefined);
-    // An incumbent that can't sign stays where no other active root can: moving to none is no way out.
-    const signers = able.length > 0 ? able : desired.signers.filter((root) => root.id === trust.signer);
+    const canSign = (root: TrustedRoot) => this.#authorities.signingProblem(root, now) === undefined;
+    const declared = ({ name }: TrustedRoot) => this.listing.roots.find((root) => root.name === name);
+    const isFit = (root: TrustedRoot) =>
+      root.id === trust.signer || this.#authorities.unfitToSign(root, declared(root), now) === undefined;
+    const able = desired.signers.filter(canSign);
+    const fit = able.filter(isFit);
+    if (fit.length > 0) return { ...desired, signers: fit };
+    // An incumbent that can't sign stays where no other active root can: moving to none is no way out. Moving to one that is
+    // unfit is, but only then.
+    const isDead = !canSign(rootOf(trust, trust.signer));
+    const signers = isDead && able.length > 0 ? able : desired.signers.filter((root) => root.id === trust.signer);
     return { ...desired, signers };
   }
 

@@ -2,6 +2,8 @@
 
 import type { KeyObject } from "node:crypto";
 import type { ClockSpan } from "../core/clock-check.ts";
+import type { Problem } from "../core/errors.ts";
+import type { SanForm, ServiceIdentity } from "../core/identity.ts";
 import type { MeshRoot, ProviderSpec, SecretRef } from "../core/mesh-root.ts";
 
 /** Wall clock in milliseconds since the epoch, and timers. Tests pass their own. */
@@ -53,6 +55,8 @@ export type IssuedCertificate = {
  */
 export type CertificateAuthority = {
   readonly fingerprint: string;
+  /** As in `TrustedRoot`. */
+  readonly issuerId?: string | undefined;
   readonly certificatePem: string;
   readonly serial: string;
   readonly notBefore: number;
@@ -75,6 +79,31 @@ export type CertificateProvider = {
   load(root: MeshRoot, options?: { readonly mustExist?: boolean }): Promise<CertificateAuthority>;
   destroy(spec: ProviderSpec): Promise<void>;
 };
+
+/** What certificates under a root will carry: the SAN form, and the identities that the mesh knows. */
+export type ProofRequest = { readonly form: SanForm; readonly identities: readonly ServiceIdentity[] };
+
+/**
+ * `carried`: identities whose certificates verify; `any`: those of every other would too, because the root constrains no names.
+ * `problem`: what a verifier refuses; others may be refused, too. `complete` is false where nothing could be tried, because the
+ * root is not valid now.
+ */
+export type ProofVerdict = {
+  readonly carried: readonly ServiceIdentity[];
+  readonly any: boolean;
+  readonly problem?: Problem;
+  readonly complete: boolean;
+};
+
+/** Puts roots to the proof before the mesh trusts them, whatever provider they come from. */
+export type RootProver = {
+  /** Has certificates of every kind issued and verified. Throws what `issue` throws. */
+  prove(authority: CertificateAuthority, request: ProofRequest): Promise<ProofVerdict>;
+  /** MR1013: why `root` and `other` can't stand in one bundle; undefined where they can. */
+  apart(root: NamedRoot, other: NamedRoot): Promise<Problem | undefined>;
+};
+
+export type NamedRoot = { readonly name: string; readonly certificatePem: string };
 
 /** An Opaque or TLS secret; `data` values are the raw (not base64) bytes. */
 export type Secret = SecretRef & {

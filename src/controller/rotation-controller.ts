@@ -6,6 +6,7 @@
 import { MeshrootError, type Problem, raise } from "../core/errors.ts";
 import type { GateSettings } from "../core/gates.ts";
 import type { Hold } from "../core/holds.ts";
+import type { ServiceIdentity } from "../core/identity.ts";
 import { type LedgerEvent, record } from "../core/ledger.ts";
 import { syncState } from "../core/ledger-queries.ts";
 import type { Ledger } from "../core/ledger-state.ts";
@@ -20,8 +21,10 @@ import { clockSpan } from "./checked-clock.ts";
 import { Durability } from "./durability.ts";
 import { loadLedger, loadTrust, saveTrust } from "./durable-state.ts";
 import { firstUnreadable, KnownRoots, roleChanges } from "./known-roots.ts";
+import { NamesInUse } from "./names-in-use.ts";
 import type { Clock, Log, StateStore } from "./ports.ts";
-import { reportChange, reportHolds } from "./rotation-log.ts";
+import type { ServiceNames } from "./root-proofs.ts";
+import { reportChange, reportEnd, reportHolds } from "./rotation-log.ts";
 import { UnknownNames } from "./unknown-names.ts";
 
 export type ControllerDeps = {
@@ -30,6 +33,8 @@ export type ControllerDeps = {
   readonly authorities: Authorities;
   readonly settings: GateSettings & { readonly namespace: string };
   readonly log: Log;
+  /** Who stands behind services, as far as that is known: names that a root has to carry. */
+  readonly services?: () => ReadonlyMap<string, readonly ServiceIdentity[]> | undefined;
 };
 
 /** How often time alone is looked at (leaf renewal, absences); gates with a known time wake earlier. */
@@ -47,11 +52,13 @@ export class RotationController {
   #decided: TrustInForce | undefined;
   readonly #roots: KnownRoots;
   readonly #unknown: UnknownNames;
+  readonly #names: NamesInUse;
   #holds: readonly Hold[] = [];
   #gates: GateClock = {};
   #wanted: (proxy: string, name: string, consumer: "envoy" | "agent") => string | undefined = () => undefined;
   #running = false;
   #again = false;
+  #endReported: number | undefined;
   #stopped = false;
   #cancelWake: () => void = () => undefined;
 
@@ -60,8 +67,10 @@ export class RotationController {
     ledger: Ledger,
     trust: TrustInForce,
     roots: KnownRoots,
+    names: NamesInUse,
     restarted: boolean,
   ) {
+    this.#names = names;
     this.#deps = deps;
     this.ledger = ledger;
     this.#disk = new Durability(deps, ledger);
@@ -73,7 +82,8 @@ export class RotationController {
 
   /**
    * Reads back what is durable, or puts the first trust in force. A new mesh can't start without a root that can sign: throws
-   * MR1007 when none is active, MR3002 or MR3003 when it is not valid now, and what its provider throws. A mesh that has run
+   * MR1007 when none is active, MR3002 or MR3003 when it is not valid now, MR3006 to MR3008 or MR1013 when it could not carry the
+   * mesh, and what its provider throws. A mesh that has run
    * before starts whatever became of its roots, and says what is wrong.
    */
   static async start(deps: ControllerDeps, listing: RootListing): Promise<RotationController> {
@@ -82,11 +92,13 @@ export class RotationController {
     const ledger = await loadLedger(state, clock.now());
     const specs = new Map(Object.entries(stored?.authorities ?? {}));
     const roots = new KnownRoots({ authorities, namespace: settings.namespace, listing, specs });
+    const names = new NamesInUse();
+    const known = names.of(ledger, deps.services?.(), clock.now(), settings.absentPolicy);
     if (stored !== undefined) {
-      await roots.load(stored.trust);
-      return new RotationController(deps, ledger, stored.trust, roots, true).#begin();
+      await roots.load(stored.trust, known);
+      return new RotationController(deps, ledger, stored.trust, roots, names, true).#begin();
     }
-    await authorities.load(listing.roots, undefined);
+    await authorities.load(listing.roots, undefined, known);
     raise(firstUnreadable(listing) ?? checkSet(listing.roots, settings.namespace));
     const trust = initialTrust(desiredTrust(listing.roots, authorities.trusted));
     if (trust === undefined) {
@@ -95,7 +107,7 @@ export class RotationController {
     raise(authorities.signingProblem(rootOf(trust, trust.signer), clock.now()));
     roots.remember();
     await saveTrust(state, trust, roots.specs);
-    return new RotationController(deps, ledger, trust, roots, false).#begin();
+    return new RotationController(deps, ledger, trust, roots, names, false).#begin();
   }
 
   /** The trust in force: durable, and so free to be published. */
@@ -139,6 +151,18 @@ export class RotationController {
   get signingProblem(): Problem | undefined {
     const signer = rootOf(this.#trust, this.#trust.signer);
     return this.#deps.authorities.signingProblem(signer, this.#deps.clock.now());
+  }
+
+  /** MR3009, while the signer is near its end. */
+  get signerEndsSoon(): Problem | undefined {
+    const signer = rootOf(this.#trust, this.#trust.signer);
+    return this.#deps.authorities.endsSoon(signer, this.#deps.clock.now());
+  }
+
+  /** The identities that the mesh knows. */
+  get names(): ServiceNames {
+    const { clock, services, settings } = this.#deps;
+    return this.#names.of(this.ledger, services?.(), clock.now(), settings.absentPolicy);
   }
 
   /** Until when a restart keeps the gates shut at the latest; undefined on the first start. */
@@ -221,7 +245,7 @@ export class RotationController {
       while (changed && !this.#stopped) {
         this.#again = false;
         await this.#disk.tryAgain();
-        await this.#roots.load(this.#trust);
+        await this.#roots.load(this.#trust, this.names);
         changed = await this.#advance();
       }
     } finally {
@@ -244,6 +268,7 @@ export class RotationController {
     const holds = [...availabilityHolds(this.#deps.authorities, this.#trust, this.roots.roots, now), ...plan.holds];
     this.#gates = plan.gates;
     reportHolds(log, this.#holds, holds);
+    this.#endReported = reportEnd(log, this.signerEndsSoon, this.#endReported, now);
     this.#holds = holds;
     const remembered = this.#roots.remember();
     if (plan.change === undefined) {

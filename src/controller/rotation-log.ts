@@ -1,12 +1,19 @@
 /** A rotation in the log: each change that was made, and each hold once, when it begins or says something new. */
 
+import type { Problem } from "../core/errors.ts";
 import { absentLines, waysOut } from "../core/hold-words.ts";
 import type { Hold, HoldReason } from "../core/holds.ts";
 import type { Change } from "../core/rotation-plan.ts";
 import type { Log } from "./ports.ts";
 
 /** Holds that somebody has to do something about. */
-const LOUD: ReadonlySet<HoldReason> = new Set(["RolesNotAllowed", "RootNotAvailable", "SignerMissing", "Refused"]);
+const LOUD: ReadonlySet<HoldReason> = new Set([
+  "RolesNotAllowed",
+  "RootNotAvailable",
+  "RootUnfit",
+  "SignerMissing",
+  "Refused",
+]);
 /** What a log line can hold. */
 const MAX_ABSENT = 50;
 
@@ -24,6 +31,17 @@ export function reportHolds(log: Log, before: readonly Hold[], holds: readonly H
       `held: ${hold.wants}: ${message}`,
     );
   }
+}
+
+const DAY_MS = 24 * 3_600_000;
+
+/** The signer is near its end: said at once and then once a day. Returns when it was said last. */
+export function reportEnd(log: Log, problem: Problem | undefined, saidAt: number | undefined, now: number) {
+  if (problem === undefined) return undefined;
+  if (saidAt !== undefined && now < saidAt + DAY_MS) return saidAt;
+  const { code, message, hint } = problem;
+  log.warn({ component: "rotation", code, hint }, `${code} ${message}`);
+  return now;
 }
 
 function textOf({ gate, reason, message }: Hold): string {

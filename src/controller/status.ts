@@ -86,6 +86,8 @@ export type MeshStatus = {
   readonly roots: readonly RootStatus[];
   readonly holds: readonly Hold[];
   readonly problems: readonly string[];
+  /** What needs somebody although nothing waits for it: every command prints it. */
+  readonly warnings: readonly Problem[];
   /** Roots whose certificate authority could not be had. */
   readonly authorityProblems: readonly (Problem & { readonly root: string })[];
   readonly proxies: readonly ProxyStatus[];
@@ -95,7 +97,7 @@ export type StatusDeps = {
   readonly live: boolean;
   readonly controller: Pick<
     RotationController,
-    "trust" | "holds" | "roots" | "ledger" | "loadedRoots" | "authorityProblems"
+    "trust" | "holds" | "roots" | "ledger" | "loadedRoots" | "authorityProblems" | "signerEndsSoon"
   >;
   readonly absentPolicy: AbsentPolicy;
   readonly wanted: (proxy: string, name: string) => string | undefined;
@@ -114,6 +116,7 @@ export function meshStatus(deps: StatusDeps): MeshStatus {
     roots: rootStatuses(deps, trust, roots.roots),
     holds,
     problems: roots.problems.map(({ source, problem }) => `${source}: ${problem.code} ${problem.message}`),
+    warnings: controller.signerEndsSoon === undefined ? [] : [controller.signerEndsSoon],
     authorityProblems: controller.authorityProblems,
     proxies: [...ledger.proxies.values()].map((row) => proxyStatus(deps, trust, row)),
   };

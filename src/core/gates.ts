@@ -22,7 +22,7 @@ import {
   unheard,
 } from "./ledger-queries.ts";
 import type { Ledger, ProxyRow } from "./ledger-state.ts";
-import { type RootId, rootOf, sanForms, type TrustInForce } from "./trust.ts";
+import { type RootId, rootOf, sanForms, standIns, type TrustInForce } from "./trust.ts";
 
 export type GateSettings = {
   /** E11. Must not be less than the largest connect_timeout in the mesh. */
@@ -207,7 +207,8 @@ function everyXdsClientTrusts(input: GateInput, root: RootId): Blocked | undefin
     input,
     "WaitingForCredentials",
     (row) =>
-      assumes(row, "xds-trust", root) || trustsOnXds(row, root)
+      assumes(row, "xds-trust", root) ||
+      [root, ...standIns(input.trust, root, input.now)].some((id) => trustsOnXds(row, id))
         ? undefined
         : `not proven to trust ${name} on its xDS connection: ${whatIsMissing(row, root)}`,
     (list) => `no proof yet of trust in ${name} on the xDS connection of ${list}`,
@@ -220,6 +221,8 @@ function whatIsMissing(row: ProxyRow, root: RootId): string {
 }
 
 function noXdsClientAuthenticatesWith(input: GateInput, root: RootId): Blocked | undefined {
+  // A credential that verifies under a root that stays needs no other.
+  if (standIns(input.trust, root, input.now).length > 0) return undefined;
   const name = rootOf(input.trust, root).name;
   return waitFor(
     input,

@@ -13,6 +13,7 @@ export type Gate = "roles" | "signer" | "bundle" | "xdsControlPlane" | "bootstra
 export type HoldReason =
   | "RolesNotAllowed"
   | "RootNotAvailable"
+  | "RootUnfit"
   | "SignerMissing"
   | "StateNotWritable"
   | "Refused"

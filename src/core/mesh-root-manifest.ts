@@ -1,6 +1,7 @@
 /** The other direction of mesh-root-parse.ts: a root as the manifest that OSM and kubectl know. */
 
 import {
+  ACCEPT_SHORT_LIFE_ANNOTATION,
   FORCE_UNSAFE_ANNOTATION,
   MESH_ROOT_API_VERSION,
   MESH_ROOT_KIND,
@@ -26,7 +27,7 @@ export function meshRootManifest(root: MeshRoot): MeshRootManifest {
     apiVersion: MESH_ROOT_API_VERSION,
     kind: MESH_ROOT_KIND,
     metadata: {
-      ...(root.forceUnsafe === undefined ? {} : { annotations: { [FORCE_UNSAFE_ANNOTATION]: root.forceUnsafe } }),
+      ...annotationsOf(root),
       creationTimestamp: creationTimestamp(root.createdAt),
       name: root.name,
       namespace: root.namespace,
@@ -38,6 +39,14 @@ export function meshRootManifest(root: MeshRoot): MeshRootManifest {
       trustDomain: root.trustDomain,
     },
   };
+}
+
+function annotationsOf({ forceUnsafe, acceptShortLife }: MeshRoot): { annotations?: Record<string, string> } {
+  const annotations = {
+    ...(forceUnsafe === undefined ? {} : { [FORCE_UNSAFE_ANNOTATION]: forceUnsafe }),
+    ...(acceptShortLife === undefined ? {} : { [ACCEPT_SHORT_LIFE_ANNOTATION]: acceptShortLife }),
+  };
+  return Object.keys(annotations).length === 0 ? {} : { annotations };
 }
 
 /**

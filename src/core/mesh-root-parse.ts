@@ -3,6 +3,7 @@
 import type { Problem } from "./errors.ts";
 import { isDnsLabel, isDnsName } from "./identity.ts";
 import {
+  ACCEPT_SHORT_LIFE_ANNOTATION,
   DEFAULT_TRUST_DOMAIN,
   FORCE_UNSAFE_ANNOTATION,
   MESH_ROOT_API_VERSION,
@@ -98,7 +99,7 @@ function notAMeshRoot(object: unknown): Problem | undefined {
 function readMetadata(
   whole: ObjectReader,
   options: ParseOptions,
-): Pick<MeshRoot, "name" | "namespace" | "createdAt" | "forceUnsafe"> {
+): Pick<MeshRoot, "name" | "namespace" | "createdAt" | "forceUnsafe" | "acceptShortLife"> {
   const { problems } = whole;
   const fields = whole.fields.metadata;
   if (!isObject(fields)) {
@@ -109,12 +110,14 @@ function readMetadata(
   const name = textField(metadata, "name", "a DNS name", isDnsName);
   const namespace = textField(metadata, "namespace", "a DNS label", isDnsLabel, options.defaultNamespace);
   const time = textField(metadata, "creationTimestamp", "an RFC 3339 time", isTime, "");
-  const forceUnsafe = readForceUnsafe(fields.annotations, problems);
+  const forceUnsafe = readReason(fields.annotations, FORCE_UNSAFE_ANNOTATION, "the gates hold", problems);
+  const acceptShortLife = readReason(fields.annotations, ACCEPT_SHORT_LIFE_ANNOTATION, "its life counts", problems);
   return {
     name,
     namespace,
     createdAt: time === "" ? options.createdAt : Date.parse(time),
     ...(forceUnsafe === undefined ? {} : { forceUnsafe }),
+    ...(acceptShortLife === undefined ? {} : { acceptShortLife }),
   };
 }
 
@@ -123,15 +126,15 @@ function isTime(text: string): boolean {
 }
 
 /** The override is audited by its reason, so one without a reason is refused rather than taken for a yes. */
-function readForceUnsafe(annotations: unknown, problems: Problem[]): string | undefined {
-  const reason = isObject(annotations) ? annotations[FORCE_UNSAFE_ANNOTATION] : undefined;
+function readReason(annotations: unknown, name: string, without: string, problems: Problem[]): string | undefined {
+  const reason = isObject(annotations) ? annotations[name] : undefined;
   if (reason === undefined) return undefined;
   if (typeof reason === "string" && reason.trim() !== "") return reason;
   malformed(
     problems,
-    `metadata.annotations["${FORCE_UNSAFE_ANNOTATION}"]`,
+    `metadata.annotations["${name}"]`,
     "gives no reason",
-    "Write the reason as a text, or remove the annotation so that the gates hold.",
+    `Write the reason as a text, or remove the annotation so that ${without}.`,
   );
   return undefined;
 }

@@ -37,6 +37,8 @@ export type MeshRoot = {
   readonly createdAt: number;
   /** Reason given with `--force-unsafe`; while it stands, the gates do not hold this mesh back. */
   readonly forceUnsafe?: string;
+  /** Reason given with `--accept-short-life`: it may end before the mesh could rotate away from it (MR3008). */
+  readonly acceptShortLife?: string;
 };
 
 /** apiVersion and kind of the manifest, OSM's own (osm-compatibility.md). */
@@ -44,6 +46,8 @@ export const MESH_ROOT_API_VERSION = "config.openservicemesh.io/v1alpha2";
 export const MESH_ROOT_KIND = "MeshRootCertificate";
 /** Annotation whose value becomes `MeshRoot.forceUnsafe`. */
 export const FORCE_UNSAFE_ANNOTATION = "meshroot.dev/force-unsafe";
+/** Annotation whose value becomes `MeshRoot.acceptShortLife`. */
+export const ACCEPT_SHORT_LIFE_ANNOTATION = "meshroot.dev/accept-short-life";
 /** OSM's control namespace: only roots in it are used. */
 export const DEFAULT_NAMESPACE = "osm-system";
 export const DEFAULT_TRUST_DOMAIN = "cluster.local";

@@ -17,6 +17,11 @@ export type TrustedRoot = {
   readonly fingerprint: string;
   readonly serial: string;
   readonly form: SanForm;
+  /**
+   * Names what verifiers look for in an issuer: subject, key and key id. Two certificates that have it in common verify the same
+   * leaves. Undefined in what an earlier version stored.
+   */
+  readonly issuerId?: string | undefined;
   readonly certificatePem: string;
   /** Milliseconds since the epoch. */
   readonly notBefore: number;
@@ -112,6 +117,20 @@ export function rootOf(trust: TrustInForce, id: RootId): TrustedRoot {
   const root = trust.roots[id];
   if (root === undefined) throw new Error(`invariant: no record of root ${id}`);
   return root;
+}
+
+/**
+ * Roots of the xDS port that verify whatever `root` verifies, because it is the same CA reissued with its key: credentials under
+ * one are as good under the other. Those end with their root (C6), so whoever has only the old certificate gets the new one in time.
+ */
+export function standIns(trust: TrustInForce, root: RootId, now: number): RootId[] {
+  const { issuerId, form } = rootOf(trust, root);
+  if (issuerId === undefined) return [];
+  return trust.xds.filter((id) => {
+    const other = rootOf(trust, id);
+    const isSame = other.issuerId === issuerId && other.form.trustDomain === form.trustDomain;
+    return id !== root && isSame && other.notBefore <= now && now < other.notAfter;
+  });
 }
 
 /** More than one SAN form is in force while a rotation changes the trust domain or the SPIFFE setting. */

@@ -47,6 +47,11 @@ export function createMetrics() {
       "How far the wall clock is ahead of what is believed to be the time; else 0.",
       [],
     ),
+    signerEndsSoon: gauge(
+      "signer_ends_soon",
+      "1 while the signing root ends before the mesh could rotate away from it in peace.",
+      [],
+    ),
     trustGeneration: gauge("trust_generation", "Generation of the trust in force; rises with every change.", []),
     gateBlocked: gauge("rotation_gate_blocked", "1 while a change is held at this gate.", ["gate"]),
   };

@@ -1,6 +1,6 @@
 /** A certificate authority whose key is in our hands. */
 
-import { type KeyObject, X509Certificate } from "node:crypto";
+import { createHash, type KeyObject, X509Certificate } from "node:crypto";
 import type { CertificateAuthority, Clock, IssuedCertificate, IssueRequest } from "../controller/ports.ts";
 import { type Problem, raise } from "../core/errors.ts";
 import { fingerprintOf } from "../core/fingerprint.ts";
@@ -67,7 +67,9 @@ export function createAuthority(options: AuthorityOptions): CertificateAuthority
   }
 
   const { fingerprint, serial, notBefore, notAfter, pem } = root;
-  return { fingerprint, certificatePem: pem, serial, notBefore, notAfter, issue };
+  const spki = root.x509.publicKey.export({ type: "spki", format: "der" });
+  const issuerId = createHash("sha256").update(issuer).update(spki).update(authorityKeyId).digest("hex");
+  return { fingerprint, issuerId, certificatePem: pem, serial, notBefore, notAfter, issue };
 }
 
 function caProblem(root: ParsedCertificate, key: KeyObject): Problem | undefined {

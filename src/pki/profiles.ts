@@ -45,7 +45,7 @@ export function serviceLeaf(identity: ServiceIdentity, form: SanForm, period: Pe
 /** The credential of a proxy on the xDS port: exactly one URI SAN and no other name (evidence.md C1). */
 export function xdsClient(proxy: ProxyIdentity, period: Period, keyPair: KeyPair): IssueRequest {
   return {
-    commonName: fitCommonName(proxyCommonName(proxy)),
+    commonName: shownCommonName(proxyCommonName(proxy)),
     dnsNames: [],
     uris: [proxyUri(proxy)],
     usages: ["clientAuth"],
@@ -81,10 +81,18 @@ export function renewalTime(now: number, notAfter: number): number {
  * is in the SAN, by which every decision is made; OSM wrote longer ones, which strict X.520 readers refuse. The uuid and
  * kind of a proxy (at most 44 characters) always survive.
  */
-export function fitCommonName(name: string): string {
-  if (name.length <= MAX_COMMON_NAME) return name;
-  const end = name.lastIndexOf(".", MAX_COMMON_NAME);
-  return name.slice(0, end > 0 ? end : MAX_COMMON_NAME);
+export function fitCommonName(name: string, max = MAX_COMMON_NAME): string {
+  if (name.length <= max) return name;
+  const end = name.lastIndexOf(".", max);
+  return name.slice(0, end > 0 ? end : max);
+}
+
+/**
+ * A cut name ends with a dot, so that no verifier takes it for the host name that it is not: without a DNS name beside it, the
+ * common name would be held against the root's name constraints (OpenSSL, RFC 5280 says nothing of it).
+ */
+function shownCommonName(name: string): string {
+  return name.length <= MAX_COMMON_NAME ? name : `${fitCommonName(name, MAX_COMMON_NAME - 1)}.`;
 }
 
 function validity({ now, earliest = now, validityMs }: Period): {

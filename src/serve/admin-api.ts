@@ -7,6 +7,8 @@ import { OPERATOR_ACTIONS, type OperatorAnswer } from "../controller/operator.ts
 import type { MeshStatus } from "../controller/status.ts";
 import { ASSUMED_FOR } from "../core/assumptions.ts";
 import { MeshrootError } from "../core/errors.ts";
+import { DEFAULT_NAMESPACE, type MeshRoot } from "../core/mesh-root.ts";
+import { parseMeshRoot } from "../core/mesh-root-parse.ts";
 import type { BootstrapCredentials } from "./issuing.ts";
 
 /** Questions are short: a name, a reason. */
@@ -33,10 +35,14 @@ export const operatorRequest = z.strictObject({
   for: z.array(z.enum(ASSUMED_FOR)).optional(),
 });
 
+const examineRequest = z.strictObject({ manifest: z.unknown() });
+
 export type AdminDeps = {
   readonly version: string;
   readonly status: () => MeshStatus;
   readonly bootstrap: (request: BootstrapRequest) => Promise<BootstrapAnswer>;
+  /** Throws why this root, whose CA may exist already, would be refused. */
+  readonly examine: (root: MeshRoot) => Promise<void>;
   /** Durable when it resolves. */
   readonly operate: (request: z.infer<typeof operatorRequest>) => Promise<OperatorAnswer>;
 };
@@ -61,6 +67,10 @@ export function adminApp(deps: AdminDeps): Hono {
   app.post("/v1/operator", async (context) => {
     return context.json(await deps.operate(parse(operatorRequest, await context.req.text())));
   });
+  app.post("/v1/examine-root", async (context) => {
+    await deps.examine(manifestOf(await context.req.text()));
+    return context.json({});
+  });
   app.onError((error, context) => {
     const known = error instanceof MeshrootError;
     const answer: ErrorAnswer = known
@@ -69,6 +79,17 @@ export function adminApp(deps: AdminDeps): Hono {
     return context.json(answer, known ? 400 : 500);
   });
   return app;
+}
+
+function manifestOf(text: string): MeshRoot {
+  const { manifest } = parse(examineRequest, text);
+  const parsed = parseMeshRoot(manifest, { createdAt: 0, defaultNamespace: DEFAULT_NAMESPACE });
+  if ("root" in parsed) return parsed.root;
+  throw new MeshrootError(
+    "MR5002",
+    "this is no MeshRootCertificate",
+    "Use a client of the same version as the server.",
+  );
 }
 
 /** Throws MR5002. */

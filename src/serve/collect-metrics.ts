@@ -33,6 +33,7 @@ export function collectMetrics(
   for (const sync of SYNC_STATES)
     metrics.proxies.set({ sync }, status.proxies.filter((proxy) => proxy.sync === sync).length);
   for (const gate of GATES) metrics.gateBlocked.set({ gate }, status.holds.some((hold) => hold.gate === gate) ? 1 : 0);
+  metrics.signerEndsSoon.set(status.warnings.some(({ code }) => code === "MR3009") ? 1 : 0);
   metrics.rootInfo.reset();
   metrics.rootExpiry.reset();
   for (const root of status.roots) {

@@ -44,8 +44,12 @@ export class Issuing {
     this.#options = options;
   }
 
-  /** MakeLeaf of the leaf issuer. What fails our own check is withheld (R80): throws MR4003. */
+  /**
+   * MakeLeaf of the leaf issuer. What fails our own check is withheld (R80): throws MR4003. A name that the root can't carry is
+   * refused: MR3007.
+   */
   readonly leaf: MakeLeaf = async (kind, proxy, root) => {
+    raise(await this.#authorities.refusalOf(proxy, root));
     const now = this.#clock.now();
     const keyPair = await generateKeyPair(this.#options.leafKeyAlgorithm);
     const form = this.#authorities.formOf(root);

@@ -1,27 +1,32 @@
 /** What commands do straight on the data directory while no server runs there. */
 
 import { join } from "node:path";
-import type { Config } from "../config.ts";
+import { type Config, loadSettings } from "../config.ts";
 import { Authorities } from "../controller/authorities.ts";
 import { availabilityHolds } from "../controller/availability.ts";
 import { loadLedger, loadTrust, type TrustDocument } from "../controller/durable-state.ts";
 import { KnownRoots } from "../controller/known-roots.ts";
+import { NamesInUse } from "../controller/names-in-use.ts";
 import { type OperatorAnswer, type OperatorRequest, operatorAnswer, operatorEvent } from "../controller/operator.ts";
 import type { Log } from "../controller/ports.ts";
+import type { ServiceNames } from "../controller/root-proofs.ts";
 import { type MeshStatus, meshStatus } from "../controller/status.ts";
 import { MeshrootError, raise } from "../core/errors.ts";
 import { record } from "../core/ledger.ts";
 import { toDurable } from "../core/ledger-rows.ts";
-import type { ProviderSpec, RootListing } from "../core/mesh-root.ts";
+import type { MeshRoot, ProviderSpec, RootListing } from "../core/mesh-root.ts";
 import { ownerProblem } from "../core/proxy-owner.ts";
 import { rolesHold } from "../core/rotation-plan.ts";
+import { rootOf } from "../core/trust.ts";
 import { createTresor } from "../providers/tresor.ts";
 import { openDataDir, requireDataDir } from "../stores/files/data-dir.ts";
 import { rootFiles } from "../stores/files/root-files.ts";
 import { secretFiles } from "../stores/files/secret-files.ts";
+import { readServices } from "../stores/files/services-file.ts";
 import type { BootstrapAnswer, BootstrapRequest } from "./admin-api.ts";
 import { checkedState } from "./checked-state.ts";
 import { Issuing, XDS_SERVER_NAMES } from "./issuing.ts";
+import { holdsSecret, rootProofs } from "./root-proofs.ts";
 import { systemClock } from "./system-clock.ts";
 
 const QUIET: Log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
@@ -54,6 +59,7 @@ export async function offlineStatus(dataDir: string, namespace: string): Promise
     ],
     loadedRoots: new Map(Object.values(trust.roots).map((root) => [root.name, root])),
     authorityProblems: [...authorities.problems.values()],
+    signerEndsSoon: authorities.endsSoon(rootOf(trust, trust.signer), now),
   };
   const nothing = () => undefined;
   return meshStatus({
@@ -120,6 +126,28 @@ export async function offlineOperate(dataDirPath: string, request: OperatorReque
   }
 }
 
+/**
+ * What a server would say of this root at its start. Lives are those of the environment, or the defaults: what flags the server
+ * will be given, nobody knows. Throws why it would be refused.
+ */
+export async function offlineExamination(dataDir: string, root: MeshRoot, env: NodeJS.ProcessEnv): Promise<void> {
+  const secrets = secretFiles(join(dataDir, "secrets"));
+  if (!(await holdsSecret(secrets, root))) return;
+  const config = loadSettings(["leafValidityMs", "xdsCertValidityMs"], {}, env);
+  const tresor = createTresor({ secrets, clock: systemClock });
+  const proofs = rootProofs(config);
+  const authorities = new Authorities({ providers: [tresor], proofs, clock: systemClock, log: QUIET });
+  const state = checkedState(join(dataDir, "state"));
+  const document = await loadTrust(state);
+  await authorities.examine(root, document?.trust, await namesOf(dataDir, state));
+}
+
+async function namesOf(dataDir: string, state: ReturnType<typeof checkedState>): Promise<ServiceNames> {
+  const now = systemClock.now();
+  const { services } = await readServices(join(dataDir, "services.yaml"));
+  return new NamesInUse().of(await loadLedger(state, now), services, now, "until-leaf-expiry");
+}
+
 /** Of roots that a server has used. A newer root's authority is not made here: looking makes nothing. */
 async function existingAuthorities(
   dataDir: string,
@@ -127,10 +155,12 @@ async function existingAuthorities(
   listing: RootListing,
 ): Promise<Authorities> {
   const tresor = createTresor({ secrets: secretFiles(join(dataDir, "secrets")), clock: systemClock });
-  const authorities = new Authorities({ providers: [tresor], clock: systemClock, log: QUIET });
+  const proofs = rootProofs(loadSettings(["leafValidityMs", "xdsCertValidityMs"], {}, process.env));
+  const authorities = new Authorities({ providers: [tresor], proofs, clock: systemClock, log: QUIET });
   const specs = specsOf(document);
   const roots = listing.roots.filter((root) => specs.has(root.name));
-  await authorities.load(roots, { specs, trust: document.trust });
+  const names = await namesOf(dataDir, checkedState(join(dataDir, "state")));
+  await authorities.load(roots, { specs, trust: document.trust }, names);
   return authorities;
 }
 

@@ -7,6 +7,7 @@ import { type CheckedClock, checkedClock } from "../controller/checked-clock.ts"
 import { LeafIssuer } from "../controller/leaf-issuer.ts";
 import { MeshSecrets } from "../controller/mesh-secrets.ts";
 import type { Clock } from "../controller/ports.ts";
+import type { RootProofs } from "../controller/root-proofs.ts";
 import { RotationController } from "../controller/rotation-controller.ts";
 import { type MeshStatus, meshStatus } from "../controller/status.ts";
 import { outdated } from "../core/connections.ts";
@@ -35,6 +36,7 @@ import { handOut, type Owners } from "./hand-out.ts";
 import { Issuing, spreadRenewal, XDS_SERVER_NAMES } from "./issuing.ts";
 import { firstCredentials, keepCredentials, ServerCredentials } from "./own-credentials.ts";
 import { refusedLine } from "./refused-client.ts";
+import { holdsSecret, rootProofs } from "./root-proofs.ts";
 import { SideServices } from "./side-services.ts";
 import { ADMIN_SOCKET, GRPC_SOCKET, placeSocket } from "./sockets.ts";
 import { checkedSystemClock } from "./system-clock.ts";
@@ -49,13 +51,17 @@ export type RunningServer = {
   stop(): Promise<void>;
 };
 
-/** Starts everything, or throws one MeshrootError and leaves nothing running. `beforeStep`: for crash tests. */
+/**
+ * Starts everything, or throws one MeshrootError and leaves nothing running. `beforeStep`: for crash tests; `proofs`: for tests
+ * with roots that the proof would refuse.
+ */
 export async function serve(
   config: Config,
   log: Logger,
   version: string,
   clock: Clock = checkedSystemClock,
   beforeStep?: BeforeStep,
+  proofs: RootProofs = rootProofs(config),
 ): Promise<RunningServer> {
   const cleanups: (() => unknown)[] = [];
   const stop = async () => {
@@ -63,7 +69,7 @@ export async function serve(
   };
   try {
     const checked = checkedClock(clock, log, () => performance.now());
-    return await start(config, log, version, checked, cleanups, stop, beforeStep);
+    return await start(config, log, version, checked, cleanups, stop, beforeStep, proofs);
   } catch (error) {
     await stop();
     throw error;
@@ -78,6 +84,7 @@ async function start(
   cleanups: (() => unknown)[],
   stop: () => Promise<void>,
   beforeStep: BeforeStep | undefined,
+  proofs: RootProofs,
 ): Promise<RunningServer> {
   const dataDir = await openDataDir(config.dataDir, { lock: true, beforeStep });
   cleanups.push(() => dataDir.close());
@@ -103,14 +110,24 @@ async function start(
     keyAlgorithm: config.rootKeyAlgorithm,
     rootValidityMs: config.rootValidityMs,
   });
-  const authorities = new Authorities({ providers: [tresor], clock, log });
+  const authorities = new Authorities({ providers: [tresor], proofs, clock, log });
+  // A broken file is told of below, by its watch.
+  const read = await readServices(dataDir.services);
+  let services = read.problems.length === 0 ? read.services : undefined;
   const settings = {
     settleMs: config.settleMs,
     recoveryMs: config.recoveryWindowMs,
     absentPolicy: config.absentPolicy,
   };
   const controller = await RotationController.start(
-    { clock, state, authorities, settings: { ...settings, namespace: config.namespace }, log },
+    {
+      clock,
+      state,
+      authorities,
+      settings: { ...settings, namespace: config.namespace },
+      log,
+      services: () => services,
+    },
     await files.list(),
   );
   cleanups.push(() => controller.stop());
@@ -140,8 +157,7 @@ async function start(
     onIssued: (proxy) => source?.changed(proxy.uuid),
   });
   const secrets = new MeshSecrets({ controller, issuer, clock, log });
-  const read = await readServices(dataDir.services);
-  if (read.problems.length === 0) secrets.setServices(read.services);
+  if (services !== undefined) secrets.setServices(services);
   source = new SecretSource({ controller, secrets, clock, log });
 
   const own = new ServerCredentials({ issuing, secrets: secretStore, namespace: config.namespace, clock });
@@ -230,6 +246,9 @@ async function start(
       const credentials = await handOut(issuing, controller, request, clock.now, owners);
       return { ...credentials, xdsPort, serverName: XDS_SERVER_NAMES[0] };
     },
+    examine: async (root) => {
+      if (await holdsSecret(secretStore, root)) await authorities.examine(root, controller.trust, controller.names);
+    },
     operate: liveOperator({ controller, clock, log, retry: (proxy) => source?.changed(proxy) }),
   });
   cleanups.push(admin.remove, () => closeHttp(admin.server));
@@ -242,11 +261,12 @@ async function start(
   cleanups.push(() => rootWatch.close());
   const serviceWatch = await watchServices(
     dataDir.services,
-    ({ services, problems }) => {
+    ({ services: found, problems }) => {
       for (const problem of problems)
         log.warn({ component: "store", code: problem.code, hint: problem.hint }, problem.message);
       if (problems.length > 0) return;
-      secrets.setServices(services);
+      services = found;
+      secrets.setServices(found);
       source?.changed();
     },
     whenUnreadable(log),

@@ -26,6 +26,7 @@ async function run(argv: string[], listing: Partial<RootListing> = {}, more: Par
     logDestination: undefined,
     untilSignal: UNUSED,
     meshStatus: async () => undefined,
+    examineRoot: UNUSED,
     roots: () => ({
       list: async () => ({ roots: [], outdated: [], problems: [], ...listing }),
       parse: () => [],
@@ -142,6 +143,7 @@ test("with a server they say what it knows", async () => {
     roots: [status],
     holds: [],
     problems: [],
+    warnings: [],
     authorityProblems: [],
     proxies: [],
   };

@@ -5,6 +5,7 @@ import { KnownRoots } from "../../src/controller/known-roots.ts";
 import type { CertificateProvider } from "../../src/controller/ports.ts";
 import type { MeshRoot, Role } from "../../src/core/mesh-root.ts";
 import { desiredTrust, initialTrust } from "../../src/core/trust.ts";
+import { trustingProofs } from "../support/trusting-proofs.ts";
 
 const QUIET = { debug() {}, info() {}, warn() {}, error() {} };
 const HOUR_MS = 3_600_000;
@@ -37,7 +38,7 @@ async function start(...roots: MeshRoot[]) {
     destroy: async (spec) => void destroyed.push(spec.kind === "tresor" ? spec.secretRef.name : ""),
   };
   const clock = { now: () => HOUR_MS, after: () => () => undefined };
-  const authorities = new Authorities({ providers: [provider], clock, log: QUIET });
+  const authorities = new Authorities({ providers: [provider], proofs: trustingProofs(), clock, log: QUIET });
   await authorities.load(roots, undefined);
   const trust = initialTrust(desiredTrust(roots, authorities.trusted));
   assert.ok(trust);

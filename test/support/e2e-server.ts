@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { requestBootstrap, serverStatus } from "../../src/cli/admin-client.ts";
 import { type Config, flagName, loadConfig, type Setting } from "../../src/config.ts";
 import type { Clock } from "../../src/controller/ports.ts";
+import type { RootProofs } from "../../src/controller/root-proofs.ts";
 import { createLog } from "../../src/ops/log.ts";
 import { serve } from "../../src/serve/serve.ts";
 
@@ -35,7 +36,11 @@ function withDefaults(dataDir: string, settings: ServerSettings): [Setting, stri
 }
 
 /** What no setting allows: shorter lives, another clock. */
-export type ServerExtras = { readonly config?: Partial<Config>; readonly clock?: Clock };
+export type ServerExtras = {
+  readonly config?: Partial<Config>;
+  readonly clock?: Clock;
+  readonly proofs?: RootProofs;
+};
 
 export async function serveHere(
   dataDir: string,
@@ -50,7 +55,7 @@ export async function serveHere(
   const config = { ...loadConfig(flags, {}), ...extras.config };
   const destination = { write: (line: string) => void lines.push(line) };
   const log = createLog({ level: config.logLevel, format: config.logFormat, destination });
-  const server = await serve(config, log, "test", extras.clock);
+  const server = await serve(config, log, "test", extras.clock, undefined, extras.proofs);
   return { xdsPort: server.xdsPort, httpPort: server.httpPort, logText: () => lines.join(""), stop: server.stop };
 }
 

@@ -56,8 +56,13 @@ export async function startFakeAdmin(t: TestContext, certDir: () => string): Pro
 function described(pem: string): object[] {
   const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
   return blocks.map((block) => {
-    const { serialNumber, subjectAltName } = new X509Certificate(block);
+    const { serialNumber, subjectAltName, validFromDate, validToDate } = new X509Certificate(block);
     const uris = (subjectAltName ?? "").split(", ").filter((name) => name.startsWith("URI:"));
-    return { serial_number: serialNumber, subject_alt_names: uris.map((uri) => ({ uri: uri.slice(4) })) };
+    return {
+      serial_number: serialNumber,
+      subject_alt_names: uris.map((uri) => ({ uri: uri.slice(4) })),
+      valid_from: validFromDate.toISOString(),
+      expiration_time: validToDate.toISOString(),
+    };
   });
 }

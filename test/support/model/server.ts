@@ -13,6 +13,7 @@ import { type RootId, rootOf } from "../../../src/core/trust.ts";
 import type { ClientIdentity } from "../../../src/xds/client-identity.ts";
 import { SecretSource } from "../../../src/xds/secret-source.ts";
 import { XdsStream } from "../../../src/xds/stream.ts";
+import { trustingProofs } from "../trusting-proofs.ts";
 import type { Connection } from "./credentials.ts";
 import { leafText, rootText } from "./envoy.ts";
 import type { Link } from "./link.ts";
@@ -135,7 +136,7 @@ export class Server {
       warn: ignore,
       error: (fields) => void (isExpected(fields) || errors.push(fields)),
     };
-    const authorities = new Authorities({ providers: [provider(around)], clock, log });
+    const authorities = new Authorities({ providers: [provider(around)], proofs: trustingProofs(), clock, log });
     const controller = await RotationController.start(
       { clock, state: around.state, authorities, settings: SETTINGS, log },
       around.roots,

@@ -23,6 +23,7 @@ import { SERVER_NAME } from "../../support/generic-xds.ts";
 import { root } from "../../support/roots.ts";
 import { until } from "../../support/server.ts";
 import { makeTestLeaf, makeTestRoot } from "../../support/test-certificates.ts";
+import { trustingProofs } from "../../support/trusting-proofs.ts";
 import { xdsClient } from "../../support/xds-client.ts";
 
 const HOUR_MS = 3_600_000;
@@ -60,7 +61,7 @@ async function start(t: TestContext, spoil: (issue: Issue) => Issue) {
   let issue = spoil((request) => good.issue(request));
   const authority = { ...good, issue: (request: Parameters<Issue>[0]) => issue(request) };
   const provider = { kind: "tresor", load: async () => authority, destroy: async () => undefined } as const;
-  const authorities = new Authorities({ providers: [provider], clock, log });
+  const authorities = new Authorities({ providers: [provider], proofs: trustingProofs(), clock, log });
   const state: StateStore = {
     loadTrust: async () => undefined,
     saveTrust: async () => undefined,
