@@ -9,6 +9,7 @@ import { formatDuration, parseDuration } from "./core/duration.ts";
 import { MeshrootError } from "./core/errors.ts";
 import { isDnsLabel, isDnsName } from "./core/identity.ts";
 import { DEFAULT_NAMESPACE, DEFAULT_TRUST_DOMAIN } from "./core/mesh-root.ts";
+import { neededRootLife } from "./core/root-life.ts";
 import { KEY_ALGORITHMS } from "./pki/keys.ts";
 
 const HOUR_MS = 3_600_000;
@@ -217,6 +218,12 @@ function conflicts(config: Config): string[] {
         `${flagName(shorter)} ${formatDuration(config[shorter])} is longer than ${flagName(longer)} ${formatDuration(config[longer])}`,
       );
   }
+  // Else the root that the first start makes would be refused (MR3008).
+  const needed = neededRootLife(config);
+  if (problems.length === 0 && config.rootValidityMs < needed)
+    problems.push(
+      `${flagName("rootValidityMs")} ${formatDuration(config.rootValidityMs)} is shorter than ${formatDuration(needed)}, in which certificates of these lives are renewed and a rotation ends`,
+    );
   const ports = (["xdsPort", "httpPort", "healthPort"] as const).filter((setting) => config[setting] !== 0);
   for (const [index, setting] of ports.entries()) {
     const earlier = ports.slice(0, index).find((other) => config[other] === config[setting]);

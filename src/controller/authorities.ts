@@ -3,9 +3,9 @@
 import { MeshrootError, type Problem, raise } from "../core/errors.ts";
 import type { SanForm, ServiceIdentity } from "../core/identity.ts";
 import { isInUse, type MeshRoot, type ProviderSpec } from "../core/mesh-root.ts";
+import { signerEndsSoon } from "../core/root-life.ts";
 import { type RootId, rootId, type TrustedRoot, type TrustInForce } from "../core/trust.ts";
 import type { CertificateAuthority, CertificateProvider, Clock, Log } from "./ports.ts";
-import { signerEndsSoon } from "./root-life.ts";
 import type { RootProofs, ServiceNames } from "./root-proofs.ts";
 
 /** An editor may take a file away and put it back while saving; only what stays away this long was deleted. */

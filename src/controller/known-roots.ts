@@ -50,7 +50,7 @@ export class KnownRoots {
   }
 
   desired(trust: TrustInForce, now: number): DesiredTrust {
-    const desired = desiredTrust(this.listing.roots, trustableRoots(this.#authorities, trust));
+    const desired = withoutEnded(desiredTrust(this.listing.roots, trustableRoots(this.#authorities, trust)), now);
     const canSign = (root: TrustedRoot) => this.#authorities.signingProblem(root, now) === undefined;
     const declared = ({ name }: TrustedRoot) => this.listing.roots.find((root) => root.name === name);
     const isFit = (root: TrustedRoot) =>
@@ -113,6 +113,24 @@ export class KnownRoots {
     const { trustDomain, spiffe: spiffeEnabled } = form;
     return [{ name, namespace: this.#namespace, role: "inactive", trustDomain, spiffeEnabled, provider, createdAt: 0 }];
   }
+}
+
+/** A day is enough for the gates of a mesh that is well. */
+const LAST_DAY_MS = 24 * 3_600_000;
+
+/**
+ * A certificate of a reissued CA leaves before it ends, whatever its role: of two that fit a leaf, an Envoy may take the one that
+ * has expired, and fail (V: 1.36.4 does where the newer one comes first in the bundle, 1.40.0 where the older one does).
+ */
+function withoutEnded(desired: DesiredTrust, now: number): DesiredTrust {
+  const ends = ({ notAfter }: TrustedRoot) => notAfter < now + LAST_DAY_MS;
+  const validators = desired.validators.filter(
+    (root) =>
+      !ends(root) ||
+      root.issuerId === undefined ||
+      !desired.validators.some((other) => other.issuerId === root.issuerId && !ends(other) && other.notBefore <= now),
+  );
+  return { ...desired, validators };
 }
 
 /** The first manifest that can't be read, named with its source. */

@@ -40,7 +40,7 @@ const NO_HOST = "meshroot proof";
 
 export function createRootProver(options: ProverOptions): RootProver {
   return {
-    apart: distinctRoots,
+    apart: (root, other) => distinctRoots(root, other, options.now()),
     async prove(authority, request) {
       const root = parseOne(authority.certificatePem, "the CA certificate");
       const facts = rootFacts(root);

@@ -2,9 +2,9 @@
 
 import type { Config } from "../config.ts";
 import type { SecretStore } from "../controller/ports.ts";
-import { neededRootLife } from "../controller/root-life.ts";
 import { RootProofs } from "../controller/root-proofs.ts";
 import type { MeshRoot } from "../core/mesh-root.ts";
+import { neededRootLife } from "../core/root-life.ts";
 import { createRootProver } from "../pki/prove-root.ts";
 import { XDS_SERVER_NAMES } from "./issuing.ts";
 

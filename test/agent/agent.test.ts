@@ -10,6 +10,7 @@ import { XDS_BUNDLE, XDS_LEAF } from "../../src/core/secret-names.ts";
 import { writeCredentials } from "../../src/envoy/credentials-dir.ts";
 import { createLog } from "../../src/ops/log.ts";
 import { agentFolder } from "../support/agent.ts";
+import { oddRoot } from "../support/odd-roots.ts";
 import { IDENTITY, prepare, runImpatientAgent, xdsLeaf } from "../support/played-envoy.ts";
 import { SERVER_NAME } from "../support/scripted-xds.ts";
 import { until } from "../support/server.ts";
@@ -182,6 +183,21 @@ test("an Envoy before 1.40 lists the first root only: that one has to be the fir
   const nonce = stream.sendBundle("3-b", root.certPem + next.certPem);
   await agent.logged(/Envoy still shows the bundle from before/);
   assert.equal(stream.isAnswered(nonce), false);
+});
+
+test("A5: two roots of one serial number: a bundle is loaded when both are shown, not when one is", async (t) => {
+  const { root, xds, admin, dir } = await prepare(t);
+  const agent = await runImpatientAgent(t, { dir });
+  const stream = await xds.stream(0);
+  const [one, two] = [oddRoot({ serial: "1" }), oddRoot({ serial: "1", more: ["-days", "30"] })];
+  const pem = one.certificatePem + root.certPem;
+  assert.equal(await stream.answer(stream.sendBundle("2-b", pem)), undefined);
+  admin.follows = false;
+  const nonce = stream.sendBundle("3-b", two.certificatePem + pem);
+  await agent.logged(/Envoy still shows the bundle from before/);
+  assert.equal(stream.isAnswered(nonce), false);
+  admin.follows = true;
+  assert.equal(await stream.answer(nonce), undefined);
 });
 
 test("without an Envoy nothing is answered, except where a supervisor knows that there is none", async (t) => {

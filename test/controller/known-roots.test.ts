@@ -23,7 +23,14 @@ function root(name: string, role: Role): MeshRoot {
   };
 }
 
+/** `issuerId`, and hours until it ends, where they matter. */
+type Ca = { readonly issuerId?: string; readonly hours?: number };
+
 async function start(...roots: MeshRoot[]) {
+  return startWith({}, ...roots);
+}
+
+async function startWith(cas: Readonly<Record<string, Ca>>, ...roots: MeshRoot[]) {
   const destroyed: string[] = [];
   const provider: CertificateProvider = {
     kind: "tresor",
@@ -32,7 +39,8 @@ async function start(...roots: MeshRoot[]) {
       certificatePem: `${name}\n`,
       serial: "1",
       notBefore: 0,
-      notAfter: 1_000 * HOUR_MS,
+      notAfter: (cas[name]?.hours ?? 1_000) * HOUR_MS,
+      issuerId: cas[name]?.issuerId,
       issue: () => Promise.reject(new Error("not asked for here")),
     }),
     destroy: async (spec) => void destroyed.push(spec.kind === "tresor" ? spec.secretRef.name : ""),
@@ -50,7 +58,7 @@ async function start(...roots: MeshRoot[]) {
     known.listing = { ...known.listing, roots: known.listing.roots.filter((each) => each.name !== name) };
     for (const now of [HOUR_MS, 2 * HOUR_MS]) await known.destroyDeleted(trust, now);
   };
-  return { known, destroyed, lose };
+  return { known, destroyed, lose, trust };
 }
 
 test("the key of an inactive root is destroyed with its manifest", async () => {
@@ -66,4 +74,17 @@ test("a manifest in use that is taken away costs no key: the commands would have
     assert.deepEqual(destroyed, [], role);
     assert.ok(known.specs.has("b"), "it is still known, so that putting the manifest back finds its CA");
   }
+});
+
+test("A4: of a reissued CA the certificate that is about to end leaves, whatever its role; of different CAs none does", async () => {
+  const roots = [root("a", "passive"), root("b", "active")];
+  const names = async (a: Ca, b: Ca) => {
+    const { known, trust } = await startWith({ a, b }, ...roots);
+    return known.desired(trust, HOUR_MS).validators.map(({ name }) => name);
+  };
+  assert.deepEqual(await names({ issuerId: "ca", hours: 20 }, { issuerId: "ca" }), ["b"]);
+  assert.deepEqual(await names({ issuerId: "ca", hours: 30 }, { issuerId: "ca" }), ["a", "b"], "not yet");
+  assert.deepEqual(await names({ issuerId: "ca", hours: 20 }, { issuerId: "other" }), ["a", "b"]);
+  assert.deepEqual(await names({ hours: 20 }, {}), ["a", "b"], "what an earlier version stored");
+  assert.deepEqual(await names({ issuerId: "ca", hours: 20 }, { issuerId: "ca", hours: 20 }), ["a", "b"], "both end");
 });

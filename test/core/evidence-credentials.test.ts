@@ -172,3 +172,42 @@ test("C4: a connection ends with its certificate, and with its root", () => {
   assert.match(outdated({ ...connection, root: "gone" }, undefined, desk.trust, desk.now) ?? "", /no longer accepted/);
   assert.equal(outdated(connection, undefined, desk.trust, desk.now), undefined);
 });
+
+/** The mesh has moved from a to b, and both are one CA: `issuerId` is what verifiers look for. */
+function reissued(more: Partial<TrustedRoot> = {}): Desk {
+  const desk = rotated();
+  const { a, b } = desk.trust.roots;
+  if (a === undefined || b === undefined) throw new Error("no roots");
+  desk.trust = { ...desk.trust, roots: { a: { ...a, issuerId: "ca" }, b: { ...b, issuerId: "ca", ...more } } };
+  return desk;
+}
+
+test("A4: a CA reissued with its key ends its rotation: a credential under the old certificate is good under the new one", () => {
+  const desk = reissued();
+  assert.equal(desk.settle(), "xdsServer b", "whoever trusts a verifies what b signs");
+  assert.equal(desk.settle(), "xdsDistrust a");
+  assert.deepEqual(desk.trust.xds, ["b"]);
+});
+
+test("A4: also with an agent that has ACKed nothing of the new certificate yet", () => {
+  const desk = reissued();
+  agent(desk);
+  desk.ack("p", "agent-1", desk.send("p", "agent-1", xdsBundle("2", "a"), XDS_BUNDLE), XDS_BUNDLE);
+  assert.equal(desk.settle(), "xdsServer b");
+  assert.equal(desk.settle(), "xdsDistrust a");
+});
+
+test("A4: no other CA stands in, nor one of another trust domain, nor one that is not valid now", () => {
+  const form = { trustDomain: "mesh.example", spiffe: false };
+  for (const more of [
+    { issuerId: "another" },
+    { issuerId: undefined },
+    { form },
+    { notAfter: 1 },
+    { notBefore: 1e14 },
+  ]) {
+    const desk = reissued(more);
+    desk.trust = { ...desk.trust, xdsServer: "b" };
+    assert.equal(desk.settle(), "WaitingForCredentials", JSON.stringify(more));
+  }
+});

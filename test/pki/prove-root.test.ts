@@ -68,7 +68,7 @@ test("a root that is not valid now can't be tried: neither proven nor refused", 
   assert.deepEqual(verdict, { carried: [], any: false, complete: false });
 });
 
-const apart = (a: OddRoot, b: OddRoot) => distinctRoots({ ...a, name: "a" }, { ...b, name: "b" });
+const apart = (a: OddRoot, b: OddRoot) => distinctRoots({ ...a, name: "a" }, { ...b, name: "b" }, Date.now());
 
 test("A3: two keys under one subject without key ids: a verifier can't tell the roots apart", async () => {
   const twin = (extension: string, subject = "/O=Mesh/CN=ca") => oddRoot({ subject, extensions: [...CA, extension] });
@@ -94,6 +94,10 @@ test("A3: two keys under one subject without key ids: a verifier can't tell the 
 
 test("A4: one key under one subject twice is no trouble: either verifies", async () => {
   const first = oddRoot({ serial: "15" });
+  const later = Date.now() + 4_000 * 86_400_000;
+  const again = { ...oddRoot({ serial: "17", keyPem: first.keyPem, more: ["-days", "4500"] }), name: "again" };
+  const expired = await distinctRoots({ ...first, name: "first" }, again, later);
+  assert.match(expired?.message ?? "", /^root first has the key of root again and has expired/);
   assert.equal(await apart(first, oddRoot({ serial: "16", keyPem: first.keyPem })), undefined);
   const [a, b] = [first, oddRoot({ serial: "16", keyPem: first.keyPem })].map(authorityOf);
   assert.equal(a?.issuerId, b?.issuerId);

@@ -1,9 +1,9 @@
 /** How long a root has to last for the mesh that it signs for. */
 
-import { formatDuration } from "../core/duration.ts";
-import type { Problem } from "../core/errors.ts";
-import { ACCEPT_SHORT_LIFE_ANNOTATION } from "../core/mesh-root.ts";
-import type { TrustedRoot } from "../core/trust.ts";
+import { formatDuration } from "./duration.ts";
+import type { Problem } from "./errors.ts";
+import { ACCEPT_SHORT_LIFE_ANNOTATION } from "./mesh-root.ts";
+import type { TrustedRoot } from "./trust.ts";
 
 type Lives = { readonly leafValidityMs: number; readonly xdsCertValidityMs: number };
 type Ending = Pick<TrustedRoot, "name" | "notBefore" | "notAfter">;
