@@ -46,6 +46,7 @@ test("metrics: what they are called, what they count, and no proxy's name in any
     "meshroot_proxies gauge",
     "meshroot_root_info gauge",
     "meshroot_rotation_gate_blocked gauge",
+    "meshroot_signer_ends_soon gauge",
     "meshroot_state_writable gauge",
     "meshroot_state_write_failures_total counter",
     "meshroot_trust_generation gauge",
