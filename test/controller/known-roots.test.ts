@@ -58,7 +58,7 @@ async function startWith(cas: Readonly<Record<string, Ca>>, ...roots: MeshRoot[]
     known.listing = { ...known.listing, roots: known.listing.roots.filter((each) => each.name !== name) };
     for (const now of [HOUR_MS, 2 * HOUR_MS]) await known.destroyDeleted(trust, now);
   };
-  return { known, destroyed, lose, trust };
+  return { authorities, known, destroyed, lose, trust };
 }
 
 test("the key of an inactive root is destroyed with its manifest", async () => {
@@ -87,4 +87,12 @@ test("A4: of a reissued CA the certificate that is about to end leaves, whatever
   assert.deepEqual(await names({ issuerId: "ca", hours: 20 }, { issuerId: "other" }), ["a", "b"]);
   assert.deepEqual(await names({ hours: 20 }, {}), ["a", "b"], "what an earlier version stored");
   assert.deepEqual(await names({ issuerId: "ca", hours: 20 }, { issuerId: "ca", hours: 20 }), ["a", "b"], "both end");
+});
+
+test("E: an edit of the SAN form is seen by the form alone, whatever the provider says of it", async () => {
+  const { authorities, known } = await start(root("a", "active"), root("b", "inactive"));
+  const { specs } = known;
+  assert.equal(authorities.changedUnderneath([root("a", "active"), root("b", "passive")], specs), undefined);
+  for (const edit of [{ trustDomain: "other.local" }, { spiffeEnabled: true }])
+    assert.equal(authorities.changedUnderneath([{ ...root("a", "active"), ...edit }], specs)?.code, "MR1005");
 });

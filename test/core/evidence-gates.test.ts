@@ -202,6 +202,15 @@ test("two live streams for one name: both count, and after a minute they are a n
   assert.equal(desk.settle(), "signer b");
 });
 
+test("two live streams for one name hold the bundle, too: which of them has the new leaf can't be told", () => {
+  const desk = dropA(leaf("L", "b"), bundle("2", "a", "b"));
+  desk.connect("p", "p-2", LEAF);
+  desk.now += MINUTE;
+  assert.equal(desk.settle(), "TwoStreams");
+  desk.end("p", "p-2");
+  assert.equal(desk.settle(), "distrust a");
+});
+
 test("E13 an absent proxy holds the gate, and the hold says until when", () => {
   const desk = new Desk(inForce("a", "a", "b"));
   const expires = desk.now + 10 * MINUTE;

@@ -48,6 +48,28 @@ test("E6 a late ACK of an older send does not hide a newer one", () => {
   assert.equal(desk.slot("p").acked?.version, "3");
 });
 
+test("E6 a late ACK on another stream does not hide a newer one", () => {
+  const desk = withP();
+  desk.connect("p", "p-2", BUNDLE);
+  const older = desk.send("p", "p-1", bundle("2", "a", "b"));
+  desk.ack("p", "p-2", desk.send("p", "p-2", bundle("3", "b")));
+  desk.ack("p", "p-1", older);
+  assert.equal(desk.slot("p").acked?.version, "3");
+});
+
+test("E6 E7 that streams overlapped is known after a restart: an ACK alone settles nothing then, either", () => {
+  const desk = withP();
+  desk.connect("p", "p-2", BUNDLE);
+  desk.send("p", "p-1", bundle("2", "a", "b"));
+  desk.send("p", "p-2", bundle("3", "b"));
+  desk.ledger = fromDurable(new Map([["p", JSON.parse(JSON.stringify(toDurable(desk.row("p"))))]]), desk.now);
+  desk.connect("p", "new", BUNDLE);
+  desk.ack("p", "new", desk.send("p", "new", bundle("4", "a", "b")));
+  assert.deepEqual(versions(mayRun(desk.slot("p"))).toSorted(), ["1", "2", "3", "4"]);
+  desk.tick(5 * MINUTE);
+  assert.deepEqual(versions(mayRun(desk.slot("p"))), ["4"]);
+});
+
 test("E6 the end of a stream changes nothing; only the ACK of a later send settles what it left", () => {
   const desk = withP();
   desk.send("p", "p-1", bundle("2", "a", "b"));

@@ -39,3 +39,29 @@ test("C1: where one CA stands behind two MRCs, the trust domain tells which of t
     }
   }
 });
+
+test("E: a client under a root that has expired is refused, however long its certificate is good for", async () => {
+  const ca = await makeTestRoot("old");
+  const leaf = await makeTestLeaf(ca, { uris: [proxyUri({ ...PROXY, trustDomain: "cluster.local" })] });
+  const certificate = new X509Certificate(leaf.certPem);
+  const now = Date.now();
+  const under = (notAfter: number) => {
+    const form = { trustDomain: "cluster.local", spiffe: false };
+    const certificatePem = ca.certPem;
+    const root = {
+      id: "old",
+      name: "old",
+      fingerprint: "f",
+      serial: "1",
+      form,
+      certificatePem,
+      notBefore: 0,
+      notAfter,
+    };
+    const ids = ["old"];
+    const trust = withRoots({ generation: 1, signer: "old", mesh: ids, xds: ids, xdsServer: "old", roots: {} }, [root]);
+    return () => identifyClient(certificate, trust, now);
+  };
+  assert.equal(under(now + 1)().credential.root, "old");
+  assert.throws(under(now), { code: "MR4001" });
+});
