@@ -24,7 +24,12 @@ function restarted() {
     log: QUIET,
   });
   const { identity: proxy } = desk.row("p");
-  return { desk, offer: () => secrets.offer({ proxy, consumer: "envoy", stream: "p-1" }, LEAF, undefined) };
+  return {
+    desk,
+    secrets,
+    made,
+    offer: () => secrets.offer({ proxy, consumer: "envoy", stream: "p-1" }, LEAF, undefined),
+  };
 }
 
 test("E11 just after a restart a leaf waits for every root: what was replaced just before it, only the process before knew", () => {
@@ -34,4 +39,16 @@ test("E11 just after a restart a leaf waits for every root: what was replaced ju
   assert.equal(offer(), "later");
   desk.now += 1_001;
   assert.deepEqual(offer(), { version: "M", again: false });
+});
+
+test("R57 C5: a delta client keeps the wanted leaf that it reports, where the ledger agrees; no other client does", () => {
+  const { desk, secrets, made } = restarted();
+  const { identity: proxy } = desk.row("p");
+  const offer = (has: string | undefined) => secrets.offer({ proxy, consumer: "envoy", stream: "p-2" }, LEAF, has);
+  desk.now += 2 * SETTLE_MS;
+  desk.ack("p", "p-1", desk.send("p", "p-1", leaf(made.fingerprint, "b")), LEAF);
+  assert.deepEqual(offer("M"), { version: "M", again: false, kept: "delta" });
+  assert.deepEqual(offer("another"), { version: "M", again: false });
+  desk.send("p", "p-1", leaf("N", "b"));
+  assert.deepEqual(offer("M"), { version: "M", again: false }, "it may run another one");
 });
