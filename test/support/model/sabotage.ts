@@ -44,6 +44,7 @@ export async function runSabotaged(sabotage: Sabotage, known: History | string |
     if (source.split(from).length !== 2)
       throw new Error(`${sabotage.name}: its text is not once in ${file}; the code has moved, follow it`);
   }
+  // With a defect in it nothing may be written anew.
   const { NODE_TEST_CONTEXT: _, MESHROOT_REWRITE: __, ...inherited } = process.env;
   const env = {
     ...inherited,
