@@ -1,9 +1,11 @@
 /** A gRPC server in plain text: for Kubernetes' probes, which speak no TLS, and on the operator's socket. */
 
+import { createServer, type Socket } from "node:net";
 import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from "@grpc/grpc-js";
 import { formatHostPort } from "../core/address.ts";
 import { cannotListen } from "../core/errors.ts";
 import { guarded } from "../core/grpc-guard.ts";
+import { type Door, keepDoor } from "./keep-door.ts";
 
 // It would print lines of its own beside the errors that it hands over, which are reported in our form.
 if (process.env.GRPC_VERBOSITY === undefined) setLogVerbosity(logVerbosity.NONE);
@@ -13,11 +15,12 @@ export type GrpcPort = { readonly port: number; close(): void };
 /** Throws MR5003, naming `flag`, when the address can't be had. */
 export async function openGrpcPort(
   what: string,
-  { host, port }: { readonly host: string; readonly port: number },
+  where: { readonly host: string; readonly port: number },
   flag: string,
   addServices: (server: Server) => void,
+  door: Door = {},
 ): Promise<GrpcPort> {
-  return await open(what, formatHostPort(host, port), flag, addServices);
+  return await open(what, where, flag, addServices, door);
 }
 
 /** A socket file, in a folder of the caller's that nobody else may enter. */
@@ -26,26 +29,48 @@ export async function openGrpcSocket(
   path: string,
   flag: string,
   addServices: (server: Server) => void,
+  door: Door = {},
 ): Promise<GrpcPort> {
-  return await open(what, `unix:${path}`, flag, addServices);
+  return await open(what, { path }, flag, addServices, door);
 }
 
 async function open(
   what: string,
-  address: string,
+  where: { readonly host: string; readonly port: number } | { readonly path: string },
   flag: string,
   addServices: (server: Server) => void,
+  door: Door,
 ): Promise<GrpcPort> {
   // A probe that connects anew each time leaks memory in grpc-js unless idle connections are ended (grpc-node #2975).
-  const server = guarded(new Server({ "grpc.max_connection_idle_ms": 30_000 }));
-  addServices(server);
+  const grpc = guarded(new Server({ "grpc.max_connection_idle_ms": 30_000 }));
+  addServices(grpc);
+  const injector = grpc.createConnectionInjector(ServerCredentials.createInsecure());
+  // A server of our own, because grpc-js lets nobody count what it accepts.
+  const server = createServer({ noDelay: true });
+  const sockets = new Set<Socket>();
+  keepDoor(server, door);
+  server.on("connection", (socket) => {
+    if (socket.destroyed) return;
+    sockets.add(socket.on("close", () => sockets.delete(socket)).on("error", () => socket.destroy()));
+    injector.injectConnection(socket);
+  });
   const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) => {
-      if (error === null) return resolve(bound);
-      // gRPC puts the system's error into a text of its own.
-      const reason = /\bE[A-Z]{3,}\b/.exec(error.message)?.[0] ?? error.message;
-      reject(cannotListen(what, address.replace(/^unix:/, ""), reason, flag, error));
+    server.once("error", (error: NodeJS.ErrnoException) => {
+      const name = "path" in where ? where.path : formatHostPort(where.host, where.port);
+      reject(cannotListen(what, name, error.code ?? error.message, flag, error));
+    });
+    server.listen(where, () => {
+      const address = server.address();
+      resolve(typeof address === "object" && address !== null ? address.port : 0);
     });
   });
-  return { port, close: () => server.forceShutdown() };
+  return {
+    port,
+    close() {
+      server.close();
+      injector.destroy();
+      grpc.forceShutdown();
+      for (const socket of sockets) socket.destroy();
+    },
+  };
 }

@@ -5,6 +5,7 @@ import { getRequestListener } from "@hono/node-server";
 import { Hono } from "hono";
 import { formatHostPort } from "../core/address.ts";
 import { cannotListen } from "../core/errors.ts";
+import { type Door, keepDoor } from "./keep-door.ts";
 import type { Metrics } from "./metrics.ts";
 
 export type HttpDeps = {
@@ -35,13 +36,26 @@ export function httpApp(deps: HttpDeps): Hono {
   return app;
 }
 
+/** For a request of a line or two. Node looks for those that are overdue once a second. */
+const TIMEOUTS = {
+  headersTimeout: 5_000,
+  requestTimeout: 10_000,
+  keepAliveTimeout: 5_000,
+  connectionsCheckingInterval: 1_000,
+};
+const IDLE_MS = 30_000;
+
 /** Serves an app on an address, or on a socket file. Throws MR5003 when it is taken. */
 export function serveHttp(
   app: Hono,
   where: { host: string; port: number } | { path: string },
   flag: string,
+  door: Door = {},
 ): Promise<{ server: Server; port: number }> {
-  const server = createServer(getRequestListener(app.fetch));
+  const server = createServer(TIMEOUTS, getRequestListener(app.fetch));
+  // Also of an answer that nobody reads.
+  server.setTimeout(IDLE_MS);
+  keepDoor(server, door);
   return new Promise((resolve, reject) => {
     const name = "path" in where ? where.path : formatHostPort(where.host, where.port);
     server.once("error", (error: NodeJS.ErrnoException) => {

@@ -21,6 +21,11 @@ export function createMetrics() {
       ["type"],
     ),
     xdsRefused: counter("xds_clients_refused_total", "TLS clients that were refused on the xDS port.", []),
+    turnedAway: counter(
+      "connections_turned_away_total",
+      "Connections that were closed by us: late to prove who they are, or no room for all (crowded).",
+      ["door", "why"],
+    ),
     proxies: gauge("proxies", "Known proxies by their state: SYNCED, NOT SENT, STALE, ERROR, UNKNOWN.", ["sync"]),
     certificatesIssued: counter("certificates_issued_total", "Certificates issued.", ["kind", "result"]),
     certificateIssueSeconds: new Histogram({

@@ -16,6 +16,7 @@ import { ownerProblem } from "../core/proxy-owner.ts";
 import { rootOf } from "../core/trust.ts";
 import { openGrpcPort, openGrpcSocket } from "../ops/grpc-port.ts";
 import { closeHttp, httpApp, serveHttp } from "../ops/http.ts";
+import type { Door } from "../ops/keep-door.ts";
 import { createMetrics } from "../ops/metrics.ts";
 import { createTresor } from "../providers/tresor.ts";
 import type { BeforeStep } from "../stores/files/atomic-write.ts";
@@ -31,9 +32,11 @@ import { auditStandingWords, liveOperator } from "./audited-operator.ts";
 import { checkedState } from "./checked-state.ts";
 import { collectMetrics } from "./collect-metrics.ts";
 import { complainer } from "./complainer.ts";
+import { turnedAwayAt } from "./doors.ts";
 import { firstRoot } from "./first-root.ts";
 import { handOut, type Owners } from "./hand-out.ts";
 import { Issuing, spreadRenewal, XDS_SERVER_NAMES } from "./issuing.ts";
+import { connectionBudget, openFilesLimit } from "./open-files.ts";
 import { firstCredentials, keepCredentials, ServerCredentials } from "./own-credentials.ts";
 import { refusedLine } from "./refused-client.ts";
 import { holdsSecret, rootProofs } from "./root-proofs.ts";
@@ -163,7 +166,13 @@ async function start(
   const own = new ServerCredentials({ issuing, secrets: secretStore, namespace: config.namespace, clock });
   const side = new SideServices({ controller, secrets });
   let isServing = false;
+  const budget = connectionBudget(openFilesLimit());
+  const doorOf = (name: string) => turnedAwayAt(name, metrics, log, () => performance.now());
+  const doorTo = (name: string) => ({ maxConnections: budget.each, turnedAway: doorOf(name) });
   const xds = new XdsServer<ClientIdentity>({
+    maxConnections: budget.xds,
+    maxHandshakes: budget.xdsStrangers,
+    turnedAway: doorOf("xds"),
     credentials: await firstCredentials(controller, own),
     identify: (certificate) => {
       const client = identifyClient(certificate, controller.trust, clock.now());
@@ -195,7 +204,13 @@ async function start(
   });
   // Closed after the xDS port, so that whoever watches hears NOT_SERVING before streams end (R78).
   const healthAddress = { host: config.bind, port: config.healthPort };
-  const health = await openGrpcPort("health", healthAddress, "--health-port", (server) => side.addToHealthPort(server));
+  const health = await openGrpcPort(
+    "health",
+    healthAddress,
+    "--health-port",
+    (server) => side.addToHealthPort(server),
+    doorTo("health"),
+  );
   cleanups.push(() => health.close());
   const xdsPort = await xds.listen(config.bind, config.xdsPort);
   cleanups.push(() => xds.close({ drainMs: config.drainWindowMs }));
@@ -225,10 +240,16 @@ async function start(
       return problem && `${problem.code} ${problem.message}. ${problem.hint}`;
     },
   });
-  const http = await serveHttp(app, { host: config.bind, port: config.httpPort }, "--http-port");
+  const http = await serveHttp(app, { host: config.bind, port: config.httpPort }, "--http-port", doorTo("http"));
   cleanups.push(() => closeHttp(http.server));
   const operator = await placeSocket(dataDir.path, GRPC_SOCKET, (path) =>
-    openGrpcSocket("operator's gRPC", path, "--data-dir", (server) => side.addToOperatorSocket(server)),
+    openGrpcSocket(
+      "operator's gRPC",
+      path,
+      "--data-dir",
+      (server) => side.addToOperatorSocket(server),
+      doorTo("operator"),
+    ),
   );
   cleanups.push(operator.remove, () => operator.server.close());
   cleanups.push(() => {
@@ -239,7 +260,7 @@ async function start(
   side.health.setServing(controller.storeProblem === undefined);
 
   const owners: Owners = new Map();
-  const admin = await openAdmin(dataDir.path, {
+  const admin = await openAdmin(dataDir.path, doorTo("admin"), {
     version,
     status,
     bootstrap: async (request) => {
@@ -285,9 +306,9 @@ function whenUnreadable(log: Logger): { onError: (error: unknown) => void } {
 }
 
 /** Whoever may open it may have credentials made. */
-function openAdmin(dataDir: string, deps: Parameters<typeof adminApp>[0]) {
+function openAdmin(dataDir: string, door: Door, deps: Parameters<typeof adminApp>[0]) {
   return placeSocket(dataDir, ADMIN_SOCKET, async (path) => {
-    const { server } = await serveHttp(adminApp(deps), { path }, "--data-dir");
+    const { server } = await serveHttp(adminApp(deps), { path }, "--data-dir", door);
     return server;
   });
 }

@@ -44,17 +44,32 @@ export type XdsServerDeps<Identity> = {
   readonly maxRequestBytes?: number;
   /** A vanished peer is noticed within the sum of both (R74). Default: 30 s and 10 s. */
   readonly keepalive?: { readonly timeMs: number; readonly timeoutMs: number };
+  /** Connections at one time, and of those the ones whose client has not finished its handshake. Default: no limit, and 1,024. */
+  readonly maxConnections?: number;
+  readonly maxHandshakes?: number;
+  /** From the accept to a verified client, whatever comes in meanwhile. Default: 10 s. */
+  readonly handshakeTimeoutMs?: number;
+  readonly turnedAway?: FrontDeps<Identity>["turnedAway"];
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
 };
 
 const MAX_STREAM_AGE_MS = 30 * 60_000;
 const STREAMS_PER_SECOND = 1_000;
+const MAX_HANDSHAKES = 1_024;
+/** Twice Envoy's default connect_timeout. */
+const HANDSHAKE_TIMEOUT_MS = 10_000;
+/** A handshake may take this long before another one is let in in its place. */
+const HANDSHAKE_CHANCE_MS = 1_000;
 const KEEPALIVE = { timeMs: 30_000, timeoutMs: 10_000 };
 
 /** Some 50,000 names. Every larger request would hold up everybody else while it is read. */
 const MAX_REQUEST_BYTES = 4 * 1024 * 1024;
-const STREAMS_PER_CONNECTION = 1_000;
+const LIMITS = {
+  // An Envoy opens its streams at once. Who finishes a handshake and asks for nothing does not keep a place for it.
+  "grpc.max_connection_idle_ms": 30_000,
+  "grpc.max_concurrent_streams": 1_000,
+};
 
 export class XdsServer<Identity> {
   readonly #deps: XdsServerDeps<Identity>;
@@ -85,7 +100,7 @@ export class XdsServer<Identity> {
     this.#grpc = guarded(
       new Server({
         "grpc.max_receive_message_length": deps.maxRequestBytes ?? MAX_REQUEST_BYTES,
-        "grpc.max_concurrent_streams": STREAMS_PER_CONNECTION,
+        ...LIMITS,
         "grpc.keepalive_time_ms": keepalive.timeMs,
         "grpc.keepalive_timeout_ms": keepalive.timeoutMs,
       }),
@@ -105,6 +120,13 @@ export class XdsServer<Identity> {
       },
       identify: deps.identify,
       refused: deps.refused ?? (() => undefined),
+      limits: {
+        maxConnections: deps.maxConnections ?? Number.POSITIVE_INFINITY,
+        maxStrangers: deps.maxHandshakes ?? MAX_HANDSHAKES,
+        proveWithinMs: deps.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_MS,
+        chanceMs: HANDSHAKE_CHANCE_MS,
+      },
+      turnedAway: deps.turnedAway ?? (() => undefined),
     });
   }
 

@@ -7,6 +7,7 @@ import { constants, createHash, X509Certificate } from "node:crypto";
 import type { Socket } from "node:net";
 import { createServer, type Server, type TLSSocket } from "node:tls";
 import { formatHostPort } from "../core/address.ts";
+import { Doorkeeper, type DoorLimits, type TurnedAway } from "../core/doorkeeper.ts";
 import { cannotListen, MeshrootError } from "../core/errors.ts";
 
 export type FrontCredentials = {
@@ -34,22 +35,33 @@ export type FrontDeps<Identity> = {
   /** Whose certificate it is. Throws MR4001 to refuse it. */
   readonly identify: (certificate: X509Certificate) => Identity;
   readonly refused: (refusal: RefusedClient) => void;
+  readonly limits: DoorLimits;
+  /** A connection was closed before it had proved who it is: it took too long, or others needed the room. */
+  readonly turnedAway: (why: TurnedAway, address: string) => void;
 };
 
 export class TlsFront<Identity> {
   readonly #server: Server;
-  readonly #sockets = new Set<Socket>();
+  /** By remote address and port, from the accept on. */
+  readonly #sockets = new Map<string, Socket>();
   #hasCredentials: boolean;
 
   constructor(deps: FrontDeps<Identity>) {
+    const { limits, turnedAway } = deps;
+    const door = new Doorkeeper({ limits, turnedAway, now: () => performance.now(), after });
     // rejectUnauthorized is off because Node would then drop a client without a word, neither to it nor to us.
     this.#hasCredentials = deps.credentials !== undefined;
     this.#server = createServer({ ...options(deps.credentials), requestCert: true, rejectUnauthorized: false });
     this.#server.on("connection", (socket: Socket) => {
-      this.#sockets.add(socket);
-      socket.on("close", () => this.#sockets.delete(socket));
+      const remote = remoteOf(socket);
+      this.#sockets.set(remote, socket);
+      socket.on("close", () => this.#sockets.delete(remote));
+      // What comes in meanwhile changes nothing: Node's own time limit for a handshake begins anew with each byte.
+      door.enter(socket);
     });
     this.#server.on("tlsClientError", (error, socket) => {
+      // Whoever was turned away was counted, and has no address any more.
+      if (socket.remoteAddress === undefined && isCutOff(error)) return;
       deps.refused({
         ...claimsOf(socket),
         reason: handshakeFailure(error),
@@ -65,6 +77,8 @@ export class TlsFront<Identity> {
       const der = socket.getPeerCertificate().raw as Buffer | undefined;
       const verdict = der === undefined ? NO_CERTIFICATE : judge(socket, der, deps.identify);
       if ("identity" in verdict) {
+        const raw = this.#sockets.get(remoteOf(socket));
+        if (raw !== undefined) door.welcome(raw, socket.remoteAddress ?? "");
         deps.accept(socket, verdict.certificate, verdict.identity);
         return;
       }
@@ -94,9 +108,15 @@ export class TlsFront<Identity> {
 
   /** Closes the port and every connection. */
   close(): Promise<void> {
-    for (const socket of this.#sockets) socket.destroy();
+    for (const socket of this.#sockets.values()) socket.destroy();
     return new Promise((resolve) => this.#server.close(() => resolve()));
   }
+}
+
+function after(ms: number, callback: () => void): () => void {
+  const timer = setTimeout(callback, ms);
+  timer.unref();
+  return () => clearTimeout(timer);
 }
 
 type Refusal = { readonly reason: string; readonly hint: string };
@@ -152,6 +172,10 @@ function options(credentials: FrontCredentials | undefined) {
 function handshakeFailure(error: Error & { readonly code?: string; readonly reason?: string }): string {
   if (isDistrust(error)) return "TLS handshake failed: the client does not trust the root of this server's certificate";
   return `TLS handshake failed: ${error.reason ?? error.message.split("\n")[0]}`;
+}
+
+function isCutOff(error: NodeJS.ErrnoException): boolean {
+  return error.code === "ECONNRESET";
 }
 
 function isDistrust({ code }: NodeJS.ErrnoException): boolean {
