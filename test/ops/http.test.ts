@@ -43,6 +43,7 @@ test("metrics: what they are called, what they count, and no proxy's name in any
     "meshroot_certificates_issued_total counter",
     "meshroot_clock_leaps_total counter",
     "meshroot_clock_off_seconds gauge",
+    "meshroot_connections_turned_away_total counter",
     "meshroot_proxies gauge",
     "meshroot_root_info gauge",
     "meshroot_rotation_gate_blocked gauge",

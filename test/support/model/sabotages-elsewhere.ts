@@ -3,6 +3,7 @@
 import type { Sabotage } from "./sabotages.ts";
 
 const AGENT_TESTS = "test/agent/agent.test.ts";
+const CLOCK_TESTS = "test/serve/clock.test.ts";
 const RESOURCE_SET = "src/xds/resource-set.ts";
 const RESOURCE_SET_TESTS = "test/xds/resource-set.test.ts";
 
@@ -35,9 +36,9 @@ export const SABOTAGES_ELSEWHERE: readonly (Sabotage & { readonly caughtBy: stri
     name: "a save that failed is taken for one that did not happen",
     rule: "E10",
     file: "src/controller/rotation-controller.ts",
-    from: "    await saveTrust(state, plan.trust, this.#roots.specs);\n    this.#trust",
+    from: "    await this.#disk.save(plan.trust, this.#roots.specs);\n    this.#trust",
     to:
-      "    await saveTrust(state, plan.trust, this.#roots.specs).catch((error) => {\n" +
+      "    await this.#disk.save(plan.trust, this.#roots.specs).catch((error) => {\n" +
       "      this.#decided = undefined;\n      throw error;\n    });\n    this.#trust",
     caughtBy: "test/scenarios/scenarios.test.ts",
   },
@@ -143,8 +144,8 @@ export const SABOTAGES_ELSEWHERE: readonly (Sabotage & { readonly caughtBy: stri
     name: "our own certificate is not renewed before it ends",
     rule: "C6",
     file: "src/serve/own-credentials.ts",
-    from: "if (!usable || now >= current.renewAt) {",
-    to: "if (!usable) {",
+    from: "!usable || latest >= current.renewAt || ",
+    to: "!usable || ",
     caughtBy: "test/serve/credentials.test.ts",
   },
   {
@@ -324,5 +325,93 @@ export const SABOTAGES_ELSEWHERE: readonly (Sabotage & { readonly caughtBy: stri
     from: "const cut = withoutBlocks(some)",
     to: "const cut = some",
     caughtBy: "test/core/foreign-text.test.ts",
+  },
+  {
+    name: "a leaf that is not valid yet is as good as any",
+    rule: "D1",
+    file: "src/controller/leaf-issuer.ts",
+    from: "leaf.notAfter > latest && (leaf.notBefore ?? 0) <= earliest",
+    to: "leaf.notAfter > latest",
+    caughtBy: CLOCK_TESTS,
+  },
+  {
+    name: "a leaf of the future is resumed",
+    rule: "D1",
+    file: "src/controller/mesh-secrets.ts",
+    from: "notBefore <= earliest && notAfter > latest",
+    to: "notAfter > latest",
+    caughtBy: CLOCK_TESTS,
+  },
+  {
+    name: "a clock that leapt counts an absent proxy out",
+    rule: "D1",
+    file: "src/controller/checked-clock.ts",
+    from: "isFollowed ? check.at.wall : Math.floor(check.believed)",
+    to: "check.at.wall",
+    caughtBy: CLOCK_TESTS,
+  },
+  {
+    name: "what is made in a leap is valid by the clock alone",
+    rule: "D1",
+    file: "src/serve/issuing.ts",
+    from: "earliest: Math.max(earliest, Math.min(rootFrom, latest))",
+    to: "earliest: latest + 0 * rootFrom + 0 * earliest",
+    caughtBy: CLOCK_TESTS,
+  },
+  {
+    name: "our own certificate of the future goes on",
+    rule: "D1",
+    file: "src/serve/own-credentials.ts",
+    from: "current.notBefore <= earliest && ",
+    to: "",
+    caughtBy: CLOCK_TESTS,
+  },
+  {
+    name: "whoever trickles in has all the time",
+    rule: "D3",
+    file: "src/xds/server.ts",
+    from: "        proveWithinMs: deps.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_MS,\n",
+    to: "",
+    caughtBy: "test/xds/handshakes.test.ts",
+  },
+  {
+    name: "a verified client is let go with the strangers",
+    rule: "D3",
+    file: "src/xds/tls-front.ts",
+    from: 'if (raw !== undefined) door.welcome(raw, socket.remoteAddress ?? "");',
+    to: "",
+    caughtBy: "test/xds/handshakes.test.ts",
+  },
+  {
+    name: "a ledger beside no trust is a new mesh",
+    rule: "D4",
+    file: "src/stores/files/state-files.ts",
+    from: "found === undefined && (await journal.isUsed())",
+    to: "false",
+    caughtBy: "test/serve/lost-state.test.ts",
+  },
+  {
+    name: "an emptied ledger is a new one",
+    rule: "D4",
+    file: "src/stores/files/row-journal.ts",
+    from: "if (mustExist && lines === 0) throw unreadable(path, EMPTY);",
+    to: "",
+    caughtBy: "test/serve/lost-state.test.ts",
+  },
+  {
+    name: "a row that could not be written is forgotten",
+    rule: "D8",
+    file: "src/controller/durable-state.ts",
+    from: "for (const proxy of proxies) this.#dirty.add(proxy);",
+    to: "",
+    caughtBy: "test/serve/disk.test.ts",
+  },
+  {
+    name: "an idle disk is not tried",
+    rule: "D8",
+    file: "src/controller/durability.ts",
+    from: "await this.#state.probe?.().catch(() => undefined);",
+    to: "",
+    caughtBy: "test/serve/disk.test.ts",
   },
 ];

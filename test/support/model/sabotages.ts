@@ -117,8 +117,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "published before it is durable",
     rule: "E7",
     file: "src/controller/rotation-controller.ts",
-    from: "    await saveTrust(state, plan.trust, this.#roots.specs);\n",
-    to: "    void saveTrust(state, plan.trust, this.#roots.specs);\n",
+    from: "    await this.#disk.save(plan.trust, this.#roots.specs);\n",
+    to: "    void this.#disk.save(plan.trust, this.#roots.specs);\n",
   },
   {
     name: "written before it is recorded",
