@@ -2,6 +2,8 @@
 
 import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { connect } from "node:tls";
 import type { BootstrapAnswer } from "../../src/serve/admin-api.ts";
@@ -129,6 +131,18 @@ test("D1: leaves that are not valid yet are no good, and are replaced at once", 
   await until("it has a valid one", () => isValidNow(lastLeaf(proxy)) && isSynced(server));
   await server.logged(/Cert cart\.shop\.cluster\.local should be rotated; not valid before/);
   await until("our own is valid, too", async () => isValidNow(await ownCertificate(server, credentials)));
+});
+
+test("D1: our own certificate, made by a process that began in the leap, is replaced at once", async (t) => {
+  const server = await startServer(t);
+  const credentials = await server.credential("cart.shop");
+  await server.running.stop();
+  await rm(join(server.config.dataDir, "secrets/osm-system/meshroot-xds-server.yaml"));
+  server.shiftClock(LEAP_MS);
+  await server.start();
+  assert.ok(!isValidNow(await ownCertificate(server, credentials)), "it can't know");
+  server.shiftClock(-LEAP_MS);
+  await until("it is valid", async () => isValidNow(await ownCertificate(server, credentials)));
 });
 
 for (const isChecked of [false, true]) {
