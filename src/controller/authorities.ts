@@ -57,7 +57,7 @@ export class Authorities {
         if (known === undefined || !(error instanceof MeshrootError)) throw error;
         this.#failedAt.set(root.name, this.#clock.now());
         const { code, hint } = error;
-        const message = `root ${root.name}: ${error.message.slice(code.length + 1)}`;
+        const message = named(root.name, error.message.slice(code.length + 1));
         if (this.problems.get(root.name)?.message !== message)
           this.#log.error({ component: "provider", root: root.name, code, hint }, `${code} ${message}`);
         this.problems.set(root.name, { code, message, hint, root: root.name });
@@ -81,7 +81,7 @@ export class Authorities {
         (isInForce ? undefined : await this.#proofs.twin(record, this.#besides(root, roots, trust)));
       if (isInForce && problem !== undefined) this.unfit.set(record.id, problem);
       else this.unfit.delete(record.id);
-      if (!isInForce) raise(problem);
+      if (!isInForce) raise(problem && { ...problem, message: named(root.name, problem.message) });
     } catch (error) {
       // A CA that can't be reached for the proof is no reason to doubt a root that the mesh runs on.
       if (isInForce && error instanceof MeshrootError) return;
@@ -108,7 +108,8 @@ export class Authorities {
     const record = recordOf(root, authority);
     const isInForce = trust?.mesh.includes(record.id) === true;
     if (isInForce) return;
-    raise(await this.#proofs.problemWith(record, authority, names));
+    const problem = await this.#proofs.problemWith(record, authority, names);
+    raise(problem && { ...problem, message: named(root.name, problem.message) });
     raise(this.#proofs.lifeProblem(record, root, this.#clock.now()));
     raise(await this.#proofs.twin(record, Object.values(trust?.roots ?? {})));
   }
@@ -233,6 +234,11 @@ function recordOf(root: MeshRoot, authority: CertificateAuthority): TrustedRoot 
 /** Planning asks this once per root and plan, mostly of one and the same object. */
 function sameSpec(a: ProviderSpec, b: ProviderSpec): boolean {
   return a === b || JSON.stringify(a) === JSON.stringify(b);
+}
+
+/** Says which root it is about, where it does not say so itself. */
+function named(root: string, message: string): string {
+  return message.startsWith(`root ${root}`) ? message : `root ${root}: ${message}`;
 }
 
 function sameForm(form: SanForm, root: MeshRoot): boolean {

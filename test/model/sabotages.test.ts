@@ -10,9 +10,10 @@ import { test } from "node:test";
 import { atOnce } from "../support/at-once.ts";
 import { type Known, readKnown, runSabotaged, writeKnown } from "../support/model/sabotage.ts";
 import { SABOTAGES } from "../support/model/sabotages.ts";
+import { SABOTAGES_AT_THE_EDGES } from "../support/model/sabotages-at-the-edges.ts";
 import { SABOTAGES_ELSEWHERE } from "../support/model/sabotages-elsewhere.ts";
 
-const ALL = [...SABOTAGES, ...SABOTAGES_ELSEWHERE];
+const ALL = [...SABOTAGES, ...SABOTAGES_ELSEWHERE, ...SABOTAGES_AT_THE_EDGES];
 
 test(`${ALL.length} sabotages are caught`, async (t) => {
   const known = await readKnown();

@@ -51,7 +51,10 @@ test("A1: eku-server-only as the first CA ends the start with its own code, and 
   await bring(server, "next-ca", eku());
   const refused = await create(server, "next");
   assert.equal(refused.code, 1);
-  assert.match(refused.stderr, /^error: MR3006 .*lacks clientAuth.*\nhint: Make it anew without extendedKeyUsage/);
+  assert.match(
+    refused.stderr,
+    /^error: MR3006 root next: .*lacks clientAuth.*\nhint: Make it anew without extendedKeyUsage/,
+  );
   await assert.rejects(access(at(server, "roots/next.yaml")), "nothing was written");
 
   await server.createRoot("next");
@@ -91,7 +94,10 @@ test("A2: a root whose name constraints shut out the mesh is refused: the server
     await bring(server, "next-ca", oddRoot({ extensions: [...CA, SKI, `nameConstraints=excluded;DNS:${domain}`] }));
     const { code, stderr } = await create(server, "next");
     assert.equal(code, 1);
-    assert.match(stderr, new RegExp(`^error: MR3007 the certificate of ${name} \\(${name}\\.cluster\\.local\\)`));
+    assert.match(
+      stderr,
+      new RegExp(`^error: MR3007 root next: the certificate of ${name} \\(${name}\\.cluster\\.local\\)`),
+    );
   }
 });
 
@@ -151,7 +157,7 @@ test("A3: twin-b beside twin-a is refused: the message names the other root", as
     new RegExp(`^error: MR1013 root next has the subject of root ${FIRST} .*can't tell it from ${FIRST}`),
   );
   await server.createRoot("next");
-  await until("the hold", () => holds(server).some(({ message }) => /^MR1013 root next/.test(message)));
+  await until("the hold", () => holds(server).some(({ message }) => /^MR1013 root next has/.test(message)));
   assert.deepEqual(server.running.status().trusted, [FIRST]);
 });
 
@@ -191,7 +197,7 @@ test("A6: a root that ends in 110 s is refused unless forced; as the signer it i
     /^error: MR3008 root next ends at .*sooner than the 21 days .*\nhint: .*--accept-short-life/,
   );
   await server.createRoot("next");
-  await until("the hold", () => holds(server).some(({ message }) => /^MR3008 root next/.test(message)));
+  await until("the hold", () => holds(server).some(({ message }) => /^MR3008 root next ends/.test(message)));
   await server.removeRoot("next");
 
   const forced = await create(server, "next", "--accept-short-life", "a rehearsal");
