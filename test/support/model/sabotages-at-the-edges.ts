@@ -2,6 +2,11 @@
 
 import type { Sabotage } from "./sabotages.ts";
 
+const AGENT_TESTS = "test/agent/agent.test.ts";
+const CLOCK_TESTS = "test/serve/clock.test.ts";
+const RESOURCE_SET = "src/xds/resource-set.ts";
+const RESOURCE_SET_TESTS = "test/xds/resource-set.test.ts";
+
 export const SABOTAGES_AT_THE_EDGES: readonly (Sabotage & { readonly caughtBy: string })[] = [
   {
     name: "a refusal is forgotten by a restart",

@@ -3,7 +3,6 @@
 import type { Sabotage } from "./sabotages.ts";
 
 const AGENT_TESTS = "test/agent/agent.test.ts";
-const CLOCK_TESTS = "test/serve/clock.test.ts";
 const RESOURCE_SET = "src/xds/resource-set.ts";
 const RESOURCE_SET_TESTS = "test/xds/resource-set.test.ts";
 
