@@ -42,11 +42,17 @@ function opened(limits: Partial<DoorLimits> = {}) {
     door.enter(visitor);
     return visitor;
   };
-  const pass = (ms: number) => {
+  /** One turn of the event loop, which takes so long. */
+  const turn = (ms: number) => {
     now += ms;
-    for (const timer of timers.filter(({ at }) => at <= now)) timer.callback();
+    const due = timers.filter(({ at }) => at <= now);
+    timers = timers.filter(({ at }) => at > now);
+    for (const timer of due) timer.callback();
   };
-  return { door, come, pass, turned, timers: () => timers.length };
+  const pass = (ms: number) => {
+    for (let passed = 0; passed < ms; passed += 1) turn(1);
+  };
+  return { door, come, pass, turn, turned, timers: () => timers.length };
 }
 
 test("D3: whoever has not proved itself in time is turned away, and whoever has may stay", () => {
@@ -58,6 +64,15 @@ test("D3: whoever has not proved itself in time is turned away, and whoever has 
   assert.deepEqual([slow.destroyed, quick.destroyed, turned], [true, false, ["late a"]]);
   slow.close();
   assert.deepEqual([door.connections, door.strangers, timers()], [1, 0, 0]);
+});
+
+test("D3: a server that is too busy for its handshakes takes it out on nobody", () => {
+  const { come, turn, turned } = opened();
+  const visitor = come("a");
+  for (let turns = 0; turns < 9; turns++) turn(1_000);
+  assert.equal(visitor.destroyed, false, "it was looked at nine times only");
+  turn(1_000);
+  assert.deepEqual([visitor.destroyed, turned], [true, ["late a"]]);
 });
 
 test("D3: without room the newcomer waits for those that are still within their chance", () => {
