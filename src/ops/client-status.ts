@@ -20,6 +20,7 @@ import type {
   Timestamp,
   ValueMessage,
 } from "./client-status-messages.ts";
+import { addLazily } from "./lazy-service.ts";
 import { type Json, nodeMatcher } from "./node-matcher.ts";
 import { loadProtos } from "./protos.ts";
 
@@ -69,10 +70,11 @@ export function addClientStatus(server: Server, clients: () => Iterable<ClientSt
     call.on("end", () => call.end());
     call.on("error", () => undefined);
   };
-  server.addService(loadProtos()[CLIENT_STATUS] as ServiceDefinition, {
-    FetchClientStatus: fetch,
-    StreamClientStatus: stream,
-  });
+  const implementation = { FetchClientStatus: fetch, StreamClientStatus: stream };
+  addLazily(server, CLIENT_STATUS, { FetchClientStatus: "unary", StreamClientStatus: "bidi" }, () => ({
+    definition: loadProtos()[CLIENT_STATUS] as ServiceDefinition,
+    implementation,
+  }));
 }
 
 function clientStatus(request: ClientStatusRequest, clients: Iterable<ClientState>): ClientStatusResponse {

@@ -4,30 +4,24 @@ import type { Server, ServiceDefinition, UntypedServiceImplementation } from "@g
 import type { PackageDefinition } from "@grpc/proto-loader";
 import { ReflectionService } from "@grpc/reflection";
 import { linkable } from "./descriptors.ts";
+import { addLazily, type Service } from "./lazy-service.ts";
 import { loadProtos } from "./protos.ts";
 
 const OWN = ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
 
 /** `services`: what else the server has. Every message that their .proto files name is described. */
 export function addReflection(server: Server, services: readonly string[]): void {
-  for (const { definition, implementation } of reflectionOf(services)) server.addService(definition, implementation);
+  for (const [index, name] of OWN.entries())
+    addLazily(server, name, { ServerReflectionInfo: "bidi" }, () => reflectionOf(services)[index] as Service);
 }
 
-type Version = { readonly definition: ServiceDefinition; readonly implementation: UntypedServiceImplementation };
-
-const made = new Map<string, readonly Version[]>();
-
-/** It depends on nothing but these names, and takes tens of milliseconds: one serves every server of the process. */
-function reflectionOf(services: readonly string[]): readonly Version[] {
-  const key = services.join();
-  const known = made.get(key);
-  if (known !== undefined) return known;
-  const versions: Version[] = [];
+/** Each of `OWN`, in this order, as the library would add it to a server. */
+function reflectionOf(services: readonly string[]): readonly Service[] {
+  const made: Service[] = [];
   const addService = (definition: ServiceDefinition, implementation: UntypedServiceImplementation) =>
-    void versions.push({ definition, implementation });
+    void made.push({ definition, implementation });
   new ReflectionService(descriptions(), { services: [...services, ...OWN] }).addToServer({ addService });
-  made.set(key, versions);
-  return versions;
+  return made;
 }
 
 let described: PackageDefinition | undefined;

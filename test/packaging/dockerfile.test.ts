@@ -93,6 +93,7 @@ test("the build stage's commands work in a clean folder, and what the final stag
   const answer = await fetch(`${product.url}/health/ready`);
   assert.equal(answer.status, 200);
   await answer.body?.cancel();
+  assert.ok((await product.services()).includes("grpc.health.v1.Health"), "it finds its .proto files");
   assert.notDeepEqual(await readdir(dataDir), []);
   assert.equal(await product.stop(), 0);
 });

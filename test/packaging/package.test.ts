@@ -55,6 +55,7 @@ test("the packed package holds what it needs, runs, and exports meshroot/xds wit
     env: { ...env, MESHROOT_XDS_PORT: "0", MESHROOT_HTTP_PORT: "0", MESHROOT_HEALTH_PORT: "0" },
   });
   assert.equal((await fetch(`${product.url}/health/ready`)).status, 200);
+  assert.ok((await product.services()).includes("grpc.health.v1.Health"), "it finds its .proto files");
   assert.equal(await product.stop(), 0);
 
   await writeFile(join(directory, "consumer.mts"), CONSUMER);

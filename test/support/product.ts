@@ -3,6 +3,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import type { TestContext } from "node:test";
+import { grpcCaller } from "./grpc-call.ts";
 
 /** An environment without what npm and this test run put there, with the Node that runs the test first on PATH. */
 export function plainEnvironment(nodeDirectory: string): NodeJS.ProcessEnv {
@@ -12,14 +13,18 @@ export function plainEnvironment(nodeDirectory: string): NodeJS.ProcessEnv {
   return { ...Object.fromEntries(kept), PATH: `${nodeDirectory}:${process.env.PATH}` };
 }
 
+type Listed = { readonly list_services_response?: { readonly service: readonly { readonly name: string }[] } };
+
 export type Product = {
   /** Of the HTTP port, read from the banner. */
   readonly url: string;
+  /** What gRPC reflection on the health port lists: it needs the .proto files, its own and ours. */
+  services(): Promise<string[]>;
   /** SIGTERM; the exit code. */
   stop(): Promise<number | null>;
 };
 
-/** Runs `node ...args` until the banner names the HTTP address. Killed when the test ends. */
+/** Runs `node ...args` until the banner names the addresses. Killed when the test ends. */
 export async function startProduct(
   t: TestContext,
   args: readonly string[],
@@ -29,11 +34,11 @@ export async function startProduct(
   t.after(() => child.kill("SIGKILL"));
   const exited = once(child, "exit") as Promise<[number | null]>;
   let output = "";
-  const url = await new Promise<string>((resolve, reject) => {
+  const [url, health] = await new Promise<[string, string]>((resolve, reject) => {
     const read = (chunk: Buffer) => {
       output += chunk.toString();
-      const found = /http:\/\/\S+:\d+/.exec(output)?.[0];
-      if (found !== undefined) resolve(found);
+      const [, http, grpc] = /(http:\/\/\S+:\d+).*\n +health +(\S+:\d+)/.exec(output) ?? [];
+      if (http !== undefined && grpc !== undefined) resolve([http, grpc]);
     };
     child.stdout.on("data", read);
     child.stderr.on("data", read);
@@ -42,6 +47,13 @@ export async function startProduct(
   });
   return {
     url,
+    services: async () => {
+      const service = "grpc.reflection.v1.ServerReflection";
+      const asked = await grpcCaller(t, health).exchange<Listed>(service, "ServerReflectionInfo", [
+        { list_services: "" },
+      ]);
+      return (asked.answers[0]?.list_services_response?.service ?? []).map(({ name }) => name);
+    },
     stop: async () => {
       child.kill("SIGTERM");
       return (await exited)[0];
