@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { cp, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type TestContext, test } from "node:test";
+import { describe, type TestContext, test } from "node:test";
 import { parse } from "yaml";
 import { ENVOY_VERSIONS } from "../../src/envoy/binary.ts";
 import { type BootstrapOptions, buildBootstrap, renderBootstrap, renderProxyFiles } from "../../src/envoy/bootstrap.ts";
@@ -127,35 +127,37 @@ test("the text says what the data says, without anchors, and durations in second
 const { inbound: _inbound, ...OUTBOUND } = OPTIONS;
 const { outbound: _outbound, ...INBOUND } = OPTIONS;
 
-for (const version of ENVOY_VERSIONS) {
-  for (const variant of XDS_VARIANTS) {
-    test(`Envoy ${version} takes the rendered bootstrap and asks for every secret: ${variant}`, async (t) => {
-      const envoy = await envoyOrSkip(t, version);
-      if (envoy === undefined) return;
-      for (const half of [INBOUND, OUTBOUND]) {
-        const dir = await temporaryDirectory(t);
-        const files = renderProxyFiles({ ...half, variant });
-        for (const [name, content] of Object.entries(files)) await writeFile(join(dir, name), content);
-        const wanted = [...new Set(workloadSecrets(parsedFiles(files)).map(({ name }) => name))];
-        await assertAsks(t, { binary: envoy.path, dir, file: "bootstrap.yaml", method: METHOD[variant], wanted });
-      }
-    });
-  }
+describe("real Envoys take it", { concurrency: 4 }, () => {
+  for (const version of ENVOY_VERSIONS) {
+    for (const variant of XDS_VARIANTS) {
+      test(`Envoy ${version} takes the rendered bootstrap and asks for every secret: ${variant}`, async (t) => {
+        const envoy = await envoyOrSkip(t, version);
+        if (envoy === undefined) return;
+        for (const half of [INBOUND, OUTBOUND]) {
+          const dir = await temporaryDirectory(t);
+          const files = renderProxyFiles({ ...half, variant });
+          for (const [name, content] of Object.entries(files)) await writeFile(join(dir, name), content);
+          const wanted = [...new Set(workloadSecrets(parsedFiles(files)).map(({ name }) => name))];
+          await assertAsks(t, { binary: envoy.path, dir, file: "bootstrap.yaml", method: METHOD[variant], wanted });
+        }
+      });
+    }
 
-  for (const side of ["server", "client"]) {
-    test(`Envoy ${version} takes envoy-examples/${side} and asks for every secret`, async (t) => {
-      const envoy = await envoyOrSkip(t, version);
-      if (envoy === undefined) return;
-      const wanted =
-        side === "server"
-          ? ["service-cert:bookstore/bookstore", "root-cert-for-mtls-inbound"]
-          : ["service-cert:bookbuyer/bookbuyer", "root-cert-for-mtls-outbound:bookstore/bookstore"];
-      for (const variant of ["sotw", "delta", "ads"] as const) {
-        const dir = join(await temporaryDirectory(t), side);
-        await mkdir(dir);
-        await cp(join(import.meta.dirname, "../../envoy-examples", side), dir, { recursive: true });
-        await assertAsks(t, { binary: envoy.path, dir, file: `${variant}.yaml`, method: METHOD[variant], wanted });
-      }
-    });
+    for (const side of ["server", "client"]) {
+      test(`Envoy ${version} takes envoy-examples/${side} and asks for every secret`, async (t) => {
+        const envoy = await envoyOrSkip(t, version);
+        if (envoy === undefined) return;
+        const wanted =
+          side === "server"
+            ? ["service-cert:bookstore/bookstore", "root-cert-for-mtls-inbound"]
+            : ["service-cert:bookbuyer/bookbuyer", "root-cert-for-mtls-outbound:bookstore/bookstore"];
+        for (const variant of ["sotw", "delta", "ads"] as const) {
+          const dir = join(await temporaryDirectory(t), side);
+          await mkdir(dir);
+          await cp(join(import.meta.dirname, "../../envoy-examples", side), dir, { recursive: true });
+          await assertAsks(t, { binary: envoy.path, dir, file: `${variant}.yaml`, method: METHOD[variant], wanted });
+        }
+      });
+    }
   }
-}
+});
