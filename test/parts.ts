@@ -1,17 +1,18 @@
 /** The parts of the tests. Every test file belongs to one: to the last of these that names it. */
 
 import { globSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { matchesGlob } from "node:path";
 
 type Part = {
   readonly files: readonly string[];
-  /** Test files under way at one time, where it is not one for each core. */
+  /** Test files under way at one time, where it is not one for each core: most wait more than they compute. */
   readonly concurrency?: number;
 };
 
 const PARTS = {
   /** `npm test`: pure code, adapters, command line, agents, and one whole rotation on a real Envoy. */
-  quick: { files: ["test/**"] },
+  quick: { files: ["test/**"], concurrency: 2 * availableParallelism() },
   /** Random histories of the model mesh, and the sabotages that they notice. Each file uses all cores by itself. */
   model: { files: ["test/model/**"], concurrency: 1 },
   /** Real Envoys. */

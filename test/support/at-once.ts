@@ -2,13 +2,13 @@
 
 import { availableParallelism } from "node:os";
 
-/** The results, in the order of `items`; at most one for each core is under way. The first failure ends it. */
-export async function atOnce<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
+/** The results, in the order of `items`; at most so many for each core are under way. The first failure ends it. */
+export async function atOnce<T, R>(items: readonly T[], work: (item: T) => Promise<R>, forEachCore = 1): Promise<R[]> {
   const results: R[] = [];
   const waiting = [...items.entries()];
   const worker = async () => {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) results[next[0]] = await work(next[1]);
   };
-  await Promise.all(Array.from({ length: availableParallelism() }, worker));
+  await Promise.all(Array.from({ length: forEachCore * availableParallelism() }, worker));
   return results;
 }
