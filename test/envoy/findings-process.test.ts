@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type TestContext, test } from "node:test";
+import { describe, type TestContext, test } from "node:test";
 import { Client, credentials, Server, ServerCredentials, type ServerDuplexStream, status } from "@grpc/grpc-js";
 import { stringify } from "yaml";
 import { ENVOY_VERSIONS } from "../../src/envoy/binary.ts";
@@ -14,18 +14,20 @@ import { envoyOrSkip, eventually } from "../support/envoy.ts";
 
 const ADMIN = { admin: { address: { socket_address: { address: "127.0.0.1", port_value: 0 } } } };
 
-for (const version of ENVOY_VERSIONS) {
-  test(`X10 Envoy ${version} dies with its parent, unless --disable-hot-restart`, async (t) => {
-    const found = await envoyOrSkip(t, version);
-    if (found === undefined) return;
-    // A base id of its own: hot restart's shared memory would meet that of another Envoy on this machine.
-    const child = await orphan(t, found.path, ["--base-id", String(process.pid)]);
-    await eventually("the orphan has ended", () => !isAlive(child));
-    const survivor = await orphan(t, found.path, ["--disable-hot-restart"]);
-    // What would have ended it came at its parent's death, which is past once its admin interface has answered.
-    assert.ok(isAlive(survivor), "proxy run: a crash of ours must not take the data plane down");
-  });
-}
+describe("how Envoy lives and dies", { concurrency: true }, () => {
+  for (const [index, version] of ENVOY_VERSIONS.entries()) {
+    test(`X10 Envoy ${version} dies with its parent, unless --disable-hot-restart`, async (t) => {
+      const found = await envoyOrSkip(t, version);
+      if (found === undefined) return;
+      // A base id of its own: hot restart's shared memory would meet that of another Envoy on this machine.
+      const child = await orphan(t, found.path, ["--base-id", String(process.pid * ENVOY_VERSIONS.length + index)]);
+      await eventually("the orphan has ended", () => !isAlive(child));
+      const survivor = await orphan(t, found.path, ["--disable-hot-restart"]);
+      // What would have ended it came at its parent's death, which is past once its admin interface has answered.
+      assert.ok(isAlive(survivor), "proxy run: a crash of ours must not take the data plane down");
+    });
+  }
+});
 
 /** Starts Envoy from a shell that waits until it is up, and then dies by SIGKILL; returns Envoy's pid. */
 async function orphan(t: TestContext, binary: string, args: readonly string[]): Promise<number> {
