@@ -13,10 +13,10 @@ import { assertNoBreach } from "../support/model/assert-no-breach.ts";
 import { runHistories } from "../support/model/histories-process.ts";
 import { seedsOf } from "../support/seed.ts";
 
-const SLICE = 5_000;
+const SLICE = 2_000;
 const SLICES = 12;
 /** From each seed that once failed. */
-const AGAIN = 1_000;
+const AGAIN = 500;
 
 const [first = 0, ...failed] = seedsOf("histories");
 const RUNS = [
