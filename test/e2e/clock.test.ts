@@ -40,7 +40,7 @@ for (const [way, byMs] of [
     const { it, clock } = found;
     it.startLoad();
     const before = await leaves(it);
-    clock.advance(byMs);
+    clock.leap(byMs);
     await it.until("all have another leaf", async () =>
       [...(await leaves(it))].every(([proxy, leaf]) => leaf !== before.get(proxy)),
     );
@@ -51,7 +51,7 @@ for (const [way, byMs] of [
     await it.roots.setRole(A, "passive");
     await it.untilLoaded([A, B], B);
     const inTheLeap = await leaves(it);
-    clock.advance(-byMs);
+    clock.leap(-byMs);
     await it.until("all have a leaf of the usual life", async () =>
       [...(await leaves(it))].every(([proxy, leaf]) => leaf !== inTheLeap.get(proxy)),
     );

@@ -8,7 +8,7 @@ import { startGenericXds } from "../../support/generic-xds.ts";
 import { rawPeer } from "../../support/raw-peer.ts";
 import { until } from "../../support/server.ts";
 
-const SHORT = { timeMs: 100, timeoutMs: 100 };
+const SHORT = { timeMs: 100, timeoutMs: 2_000 };
 
 test("a peer that vanishes is noticed though its connection stands; its streams end, all four kinds (R74, R71)", async (t) => {
   const xds = await startGenericXds(t, { packing: "one", keepalive: SHORT });
