@@ -65,7 +65,7 @@ test("slow answers, a late event loop and failures are each no carrying, also wh
   }
 });
 
-test("a machine that is busy for a moment gets another try, and an overloaded one is not asked for more", async () => {
+test("D11 a machine that is busy for a moment gets another try, and an overloaded one is not asked for more", async () => {
   const { measure, asked } = machine(10_000, {});
   let trouble = 2;
   const shaky = async (rate: number, ms: number) => ({ ...(await measure(rate, ms)), ...(trouble-- > 0 ? SLOW : {}) });
