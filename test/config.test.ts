@@ -78,6 +78,7 @@ test("reports settings that contradict each other", () => {
     "--xds-cert-validity 720h is longer than --root-validity 100h",
     "--http-port 15128 is --xds-port too",
   ]);
+  assert.deepEqual(complaints({ healthPort: "15128" }), ["--health-port 15128 is --xds-port too"]);
   assert.deepEqual(complaints({ rootValidity: "100h", leafValidity: "72h", xdsCertValidity: "90h" }), [
     "--root-validity 100h is shorter than 132h, in which certificates of these lives are renewed and a rotation ends",
   ]);

@@ -13,8 +13,8 @@ export type Owners = Map<string, string>;
 
 /** Throws MR4010 for a uuid of another identity, and what `Issuing.bootstrap` throws. */
 export async function handOut(
-  issuing: Issuing,
-  controller: RotationController,
+  issuing: Pick<Issuing, "bootstrap">,
+  controller: Pick<RotationController, "trust" | "ledger" | "observe" | "durable">,
   request: BootstrapRequest,
   now: () => number,
   owners: Owners,

@@ -68,6 +68,7 @@ test("what is wrong is refused in words before anything is written, without a ke
   const service = await makeTestLeaf(root, { dns: ["cart.shop.cluster.local"] });
   const strange = await xdsLeaf(root, { uuid: "00000000-0000-4000-8000-000000000000" });
   const renamed = await xdsLeaf(root, { serviceAccount: "pay" });
+  const moved = await xdsLeaf(root, { namespace: "bank" });
   const cases: readonly (readonly [() => string, RegExp])[] = [
     [
       () => stream.sendLeaf("v", { ...good, keyPem: other.keyPem }),
@@ -76,6 +77,7 @@ test("what is wrong is refused in words before anything is written, without a ke
     [() => stream.sendLeaf("v", service), /no xDS certificate of meshroot/],
     [() => stream.sendLeaf("v", strange), /another proxy's \(00000000-/],
     [() => stream.sendLeaf("v", renamed), /is for pay\.shop/],
+    [() => stream.sendLeaf("v", moved), /is for cart\.bank/],
     [() => stream.sendLeaf("v", { ...good, keyPem: "nonsense" }), /private key is not an unencrypted PEM key/],
     [() => stream.sendLeaf("v", { ...good, certPem: "" }), /holds no certificate/],
     [() => stream.sendLeaf("v", { ...good, certPem: good.certPem.replace("MII", "!!!") }), /is not base64/],
@@ -90,7 +92,7 @@ test("what is wrong is refused in words before anything is written, without a ke
   }
   assert.deepEqual([await file("tls.crt"), await file("ca.crt")], [first.certPem, root.certPem]);
   assert.match(agent.state().refused ?? "", /ROOTCA/);
-  holdsNoKey(JSON.stringify(agent.log), [good, other, strange, renamed]);
+  holdsNoKey(JSON.stringify(agent.log), [good, other, strange, renamed, moved]);
 });
 
 test("an expired certificate is refused", async (t) => {

@@ -6,7 +6,7 @@ import { parse } from "yaml";
 import { ENVOY_VERSIONS } from "../../src/envoy/binary.ts";
 import { type BootstrapOptions, buildBootstrap, renderBootstrap, renderProxyFiles } from "../../src/envoy/bootstrap.ts";
 import { writeCredentials } from "../../src/envoy/credentials-dir.ts";
-import { XDS_VARIANTS } from "../../src/envoy/secret-sources.ts";
+import { apiConfigSource, XDS_VARIANTS } from "../../src/envoy/secret-sources.ts";
 import { temporaryDirectory } from "../support/data-dir.ts";
 import { envoyOrSkip, eventually, runEnvoy } from "../support/envoy.ts";
 import { makeTestLeaf, makeTestRoot } from "../support/test-certificates.ts";
@@ -159,5 +159,19 @@ describe("real Envoys take it", { concurrency: 4 }, () => {
         }
       });
     }
+  }
+});
+
+test("an Envoy that lost its server is back within the 30 s that E6 and E14 rely on, in every variant", () => {
+  const expected = { retry_back_off: { base_interval: "0.5s", max_interval: "30s" } };
+  for (const variant of XDS_VARIANTS) {
+    const { grpc_services } = apiConfigSource(variant) as {
+      readonly grpc_services: readonly { readonly envoy_grpc: { readonly retry_policy: unknown } }[];
+    };
+    assert.deepEqual(
+      grpc_services.map(({ envoy_grpc }) => envoy_grpc.retry_policy),
+      [expected],
+      variant,
+    );
   }
 });

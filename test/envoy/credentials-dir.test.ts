@@ -57,6 +57,18 @@ test("what an interrupted write left behind does not stop the next one", async (
   assert.equal((await readdir(dir)).filter((name) => name.startsWith("..v-")).length, 1);
 });
 
+test("a folder that another writer is at stays until that one swaps it in, or a minute has shown that it never will", async (t) => {
+  const dir = join(await temporaryDirectory(t), "certs");
+  const folder = (at: number) =>
+    `..v-${new Date(at).toISOString().replace(/[-:]/g, "").replace("T", "-").slice(0, 15)}-abcdef`;
+  const [young, old] = [folder(Date.now()), folder(Date.now() - 70_000)];
+  await mkdir(join(dir, young), { recursive: true });
+  await mkdir(join(dir, old));
+  await writeCredentials(dir, set(1));
+  const names = await readdir(dir);
+  assert.deepEqual([names.includes(young), names.includes(old)], [true, false]);
+});
+
 test("a directory that can't be written is MR2002; a file name can't leave it; no key in the error", async (t) => {
   const dir = await temporaryDirectory(t);
   await writeFile(join(dir, "file"), "");

@@ -113,6 +113,12 @@ test("A5: one serial number and one validity: /certs can't tell the roots apart"
   assert.equal(await apart(a, oddRoot({ subject: "/CN=two", serial: "2" })), undefined);
 });
 
+test("A5: one serial number and another end: /certs tells the roots apart", async () => {
+  const make = (subject: string, days: string) => oddRoot({ subject, serial: "1", more: ["-days", days] });
+  const [a, b] = await sameSecond(() => [make("/CN=one", "3000"), make("/CN=two", "3001")]);
+  assert.equal(await apart(a, b), undefined);
+});
+
 /** Certificates that begin in the same second, as a script makes them. */
 async function sameSecond(make: () => [OddRoot, OddRoot]): Promise<[OddRoot, OddRoot]> {
   for (;;) {

@@ -17,7 +17,7 @@ export const IDENTITY = {
   uuid: "5f0c2a3e-0b1d-4c6f-9a7e-0123456789ab",
 } as const;
 
-export const xdsLeaf = (root: TestRoot, more: { uuid?: string; serviceAccount?: string } = {}) =>
+export const xdsLeaf = (root: TestRoot, more: { uuid?: string; serviceAccount?: string; namespace?: string } = {}) =>
   makeTestLeaf(root, { uris: [proxyUri({ ...IDENTITY, ...more })] });
 
 /**

@@ -76,3 +76,18 @@ test("a request that can't be meant is INVALID_ARGUMENT; what can't be had is NO
     "asking for another's secret is in the audit",
   );
 });
+
+test("what could not be recorded is not handed out: UNAVAILABLE (E7)", async (t) => {
+  const server = await startServer(t);
+  const client = server.client(await server.credential("cart.shop"));
+  await client.fetch({ names: ["ROOTCA"] });
+  server.failDisk((step) => Object.assign(new Error(`EIO: i/o error, ${step}`), { code: "EIO" }));
+  await assert.rejects(client.fetch({ names: ["default"] }), { code: status.UNAVAILABLE });
+  server.failDisk(undefined);
+  await until("it can be had", () =>
+    client.fetch({ names: ["default"] }).then(
+      ({ secrets }) => secrets.length === 1,
+      () => false,
+    ),
+  );
+});
