@@ -13,7 +13,7 @@ import { assertNoBreach } from "../support/model/assert-no-breach.ts";
 import { runHistories } from "../support/model/histories-process.ts";
 import { seedsOf } from "../support/seed.ts";
 
-const SLICE = 2_000;
+const SLICE = 1_500;
 const SLICES = 12;
 /** From each seed that once failed. */
 const AGAIN = 500;
