@@ -33,6 +33,8 @@ const POLL_MS = 50;
 /** Of a pair, and of all pairs together: the load must not be what breaks the mesh on a machine that has other work to do. */
 const REQUESTS_PER_SECOND = 5;
 const MOST_REQUESTS_PER_SECOND = 40;
+/** Of each pair. */
+const LEAST_REQUESTS = 3;
 /** A loaded machine is slow, not broken; refused handshakes fail at once. */
 const REQUEST_TIMEOUT_MS = 10_000;
 
@@ -207,6 +209,10 @@ export async function startMesh(t: TestContext, setup: MeshSetup): Promise<E2eMe
       if (targets.length > 0) loads.push(startTraffic({ targets, ...options }));
     },
     endLoad: async () => {
+      // Pairs take turns, so that those of the last ones to join may not have had theirs.
+      const asked = () =>
+        loads.flatMap((one) => one.result().targets).every(({ requests }) => requests >= LEAST_REQUESTS);
+      await until("every pair has had its turns", asked);
       const results = await Promise.all(loads.map((one) => one.stop()));
       for (const { from, to, requests } of results.flatMap(({ targets }) => targets))
         assert.ok(requests > 0, `no request from ${from} to ${to}`);
