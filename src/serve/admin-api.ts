@@ -49,14 +49,18 @@ export type AdminDeps = {
 
 export type ErrorAnswer = { readonly code: string; readonly message: string; readonly hint: string };
 
+const TOO_LONG: ErrorAnswer = {
+  code: "MR5002",
+  message: "the question is too long",
+  hint: "Give one name, and a reason of one line.",
+};
+
 export function adminApp(deps: AdminDeps): Hono {
   const app = new Hono();
   app.use(
     bodyLimit({
       maxSize: MAX_QUESTION_BYTES,
-      onError: () => {
-        throw new MeshrootError("MR5002", "the question is too long", "Give one name, and a reason of one line.");
-      },
+      onError: (context) => context.json(TOO_LONG, 413),
     }),
   );
   app.get("/v1/version", (context) => context.json({ version: deps.version }));
