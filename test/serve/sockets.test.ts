@@ -202,7 +202,7 @@ test("D10: a question without end is refused by the server", async (t) => {
   call.on("error", () => undefined);
   call.write(Buffer.alloc(1024 * 1024, " "));
   const [response] = await answered;
-  assert.equal(response.statusCode, 400);
+  assert.equal(response.statusCode, 413);
   call.destroy();
 });
 
