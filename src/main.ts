@@ -8,6 +8,7 @@ import { runCli } from "./cli/program.ts";
 import { untilSignal } from "./cli/until-signal.ts";
 import { MeshrootError } from "./core/errors.ts";
 import { DEFAULT_NAMESPACE } from "./core/mesh-root.ts";
+import { readAtMost } from "./read-at-most.ts";
 import { openDataDir, requireDataDir } from "./stores/files/data-dir.ts";
 import { takeLock } from "./stores/files/file-lock.ts";
 import { decodeText, MAX_FILE_BYTES } from "./stores/files/read-text.ts";
@@ -64,14 +65,8 @@ function packageVersion(): string {
 async function readInput(path: string, stdin: AsyncIterable<Buffer>): Promise<string> {
   try {
     // Also from pipes, which have no size to look at: `-f <(kubectl get mrc -o yaml)`.
-    const chunks: Buffer[] = [];
-    let length = 0;
-    for await (const chunk of path === "-" ? stdin : createReadStream(path)) {
-      length += chunk.length;
-      if (length > MAX_FILE_BYTES) throw new Error(`it is larger than ${MAX_FILE_BYTES / 1024} KiB`);
-      chunks.push(Buffer.from(chunk));
-    }
-    return decodeText(Buffer.concat(chunks));
+    const stream: AsyncIterable<Buffer> = path === "-" ? stdin : createReadStream(path);
+    return decodeText(await readAtMost(stream, MAX_FILE_BYTES, `it is larger than ${MAX_FILE_BYTES / 1024} KiB`));
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     throw new MeshrootError("MR5005", `can't read ${path}: ${message}`, "Check the path given with -f.", error);

@@ -6,6 +6,7 @@ import type { MeshStatus } from "../controller/status.ts";
 import { ERROR_CODES, type ErrorCode, MeshrootError } from "../core/errors.ts";
 import type { MeshRoot } from "../core/mesh-root.ts";
 import { meshRootManifest } from "../core/mesh-root-manifest.ts";
+import { readAtMost } from "../read-at-most.ts";
 import { ANSWERS, type AnswerSchema, errorAnswer } from "../serve/admin-answers.ts";
 import type { BootstrapAnswer, BootstrapRequest } from "../serve/admin-api.ts";
 import { ADMIN_SOCKET, trustedSocket } from "../serve/sockets.ts";
@@ -79,15 +80,10 @@ function exchange(socketPath: string, { method, path, body }: Question): Promise
       );
     };
     const call = request({ socketPath, method, path, headers: { "content-type": "application/json" } }, (response) => {
-      const chunks: Buffer[] = [];
-      let length = 0;
-      response.on("data", (chunk: Buffer) => {
-        length += chunk.length;
-        if (length <= MAX_ANSWER_BYTES) chunks.push(chunk);
-        else call.destroy(new Error(`its answer is longer than ${MAX_ANSWER_BYTES / 1024 / 1024} MiB`));
-      });
-      response.on("error", fail);
-      response.on("end", () => resolve({ status: response.statusCode, text: Buffer.concat(chunks).toString("utf8") }));
+      readAtMost(response, MAX_ANSWER_BYTES, `its answer is longer than ${MAX_ANSWER_BYTES / 1024 / 1024} MiB`).then(
+        (bytes) => resolve({ status: response.statusCode, text: bytes.toString("utf8") }),
+        fail,
+      );
     });
     call.on("error", fail);
     const deadline = setTimeout(() => call.destroy(new Error("no answer within 30 s")), ANSWER_WITHIN_MS);

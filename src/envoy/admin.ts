@@ -4,6 +4,7 @@ import { request } from "node:http";
 import { formatHostPort, parseHostPort } from "../core/address.ts";
 import { MeshrootError } from "../core/errors.ts";
 import { normaliseSerial } from "../core/serial.ts";
+import { readAtMost } from "../read-at-most.ts";
 
 /** One certificate that a TLS context of this Envoy holds. */
 export type LoadedCertificate = {
@@ -191,16 +192,9 @@ function send(address: string, method: "GET" | "POST", path: string, limits: Lim
     outgoing.on("error", fail);
     outgoing.on("close", () => clearTimeout(deadline));
     outgoing.on("response", (incoming) => {
-      const chunks: Buffer[] = [];
-      let length = 0;
-      incoming.on("data", (chunk: Buffer) => {
-        length += chunk.length;
-        if (length <= maxBytes) chunks.push(chunk);
-        else outgoing.destroy(new Error(`its answer is longer than ${maxBytes / 1024 / 1024} MiB`));
-      });
-      incoming.on("error", fail);
-      incoming.on("end", () =>
-        resolve({ status: incoming.statusCode ?? 0, body: Buffer.concat(chunks).toString("utf8") }),
+      readAtMost(incoming, maxBytes, `its answer is longer than ${maxBytes / 1024 / 1024} MiB`).then(
+        (bytes) => resolve({ status: incoming.statusCode ?? 0, body: bytes.toString("utf8") }),
+        fail,
       );
     });
     outgoing.end();
