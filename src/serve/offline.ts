@@ -14,6 +14,7 @@ import { type MeshStatus, meshStatus } from "../controller/status.ts";
 import { MeshrootError, raise } from "../core/errors.ts";
 import { record } from "../core/ledger.ts";
 import { toDurable } from "../core/ledger-rows.ts";
+import type { Ledger } from "../core/ledger-state.ts";
 import type { MeshRoot, ProviderSpec, RootListing } from "../core/mesh-root.ts";
 import { ownerProblem } from "../core/proxy-owner.ts";
 import { rolesHold } from "../core/rotation-plan.ts";
@@ -28,6 +29,8 @@ import { checkedState } from "./checked-state.ts";
 import { Issuing, XDS_SERVER_NAMES } from "./issuing.ts";
 import { holdsSecret, rootProofs } from "./root-proofs.ts";
 import { systemClock } from "./system-clock.ts";
+
+type Lives = Parameters<typeof rootProofs>[0];
 
 const QUIET: Log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
 
@@ -45,12 +48,14 @@ export async function offlineStatus(dataDir: string, namespace: string): Promise
   const now = systemClock.now();
   const { trust } = document;
   const roots = await rootFiles(join(dataDir, "roots"), namespace).list();
-  const authorities = await existingAuthorities(dataDir, document, roots);
+  const ledger = await loadLedger(state, now);
+  const lives = loadSettings(["leafValidityMs", "xdsCertValidityMs"], {}, process.env);
+  const authorities = await existingAuthorities({ dataDir, document, roots, ledger, lives });
   const known = new KnownRoots({ authorities, namespace, listing: roots, specs: specsOf(document) });
   const problem = known.problem(trust);
   const controller = {
     trust,
-    ledger: await loadLedger(state, now),
+    ledger,
     roots,
     // Gates are a server's matter; what is wrong with roots can be seen without one.
     holds: [
@@ -81,10 +86,10 @@ export async function offlineBootstrap(config: Config, request: BootstrapRequest
   try {
     const document = await knownTrust(config.dataDir);
     const roots = await rootFiles(dataDir.roots, config.namespace).list();
-    const authorities = await existingAuthorities(dataDir.path, document, roots);
-    const issuing = new Issuing(authorities, systemClock, config);
     const now = systemClock.now();
     const ledger = await loadLedger(state, now);
+    const authorities = await existingAuthorities({ dataDir: dataDir.path, document, roots, ledger, lives: config });
+    const issuing = new Issuing(authorities, systemClock, config);
     if (request.uuid !== undefined) raise(ownerProblem(ledger, request.uuid, request));
     const { credentials, handedOut } = await issuing.bootstrap(request, document.trust);
     const { uuid } = credentials.proxy;
@@ -131,37 +136,39 @@ export async function offlineOperate(dataDirPath: string, request: OperatorReque
  * will be given, nobody knows. Throws why it would be refused.
  */
 export async function offlineExamination(dataDir: string, root: MeshRoot, env: NodeJS.ProcessEnv): Promise<void> {
-  const secrets = secretFiles(join(dataDir, "secrets"));
-  if (!(await holdsSecret(secrets, root))) return;
-  const config = loadSettings(["leafValidityMs", "xdsCertValidityMs"], {}, env);
-  const tresor = createTresor({ secrets, clock: systemClock });
-  const proofs = rootProofs(config);
-  const authorities = new Authorities({ providers: [tresor], proofs, clock: systemClock, log: QUIET });
+  if (!(await holdsSecret(secretFiles(join(dataDir, "secrets")), root))) return;
   const state = checkedState(join(dataDir, "state"));
   const document = await loadTrust(state);
-  await authorities.examine(root, document?.trust, await namesOf(dataDir, state));
+  const names = await namesOf(dataDir, await loadLedger(state, systemClock.now()));
+  const lives = loadSettings(["leafValidityMs", "xdsCertValidityMs"], {}, env);
+  await authoritiesOf(dataDir, lives).examine(root, document?.trust, names);
 }
 
-async function namesOf(dataDir: string, state: ReturnType<typeof checkedState>): Promise<ServiceNames> {
-  const now = systemClock.now();
-  const { services } = await readServices(join(dataDir, "services.yaml"));
-  return new NamesInUse().of(await loadLedger(state, now), services, now, "until-leaf-expiry");
-}
+type Existing = {
+  readonly dataDir: string;
+  readonly document: TrustDocument;
+  readonly roots: RootListing;
+  readonly ledger: Ledger;
+  readonly lives: Lives;
+};
 
 /** Of roots that a server has used. A newer root's authority is not made here: looking makes nothing. */
-async function existingAuthorities(
-  dataDir: string,
-  document: TrustDocument,
-  listing: RootListing,
-): Promise<Authorities> {
-  const tresor = createTresor({ secrets: secretFiles(join(dataDir, "secrets")), clock: systemClock });
-  const proofs = rootProofs(loadSettings(["leafValidityMs", "xdsCertValidityMs"], {}, process.env));
-  const authorities = new Authorities({ providers: [tresor], proofs, clock: systemClock, log: QUIET });
+async function existingAuthorities({ dataDir, document, roots, ledger, lives }: Existing): Promise<Authorities> {
+  const authorities = authoritiesOf(dataDir, lives);
   const specs = specsOf(document);
-  const roots = listing.roots.filter((root) => specs.has(root.name));
-  const names = await namesOf(dataDir, checkedState(join(dataDir, "state")));
-  await authorities.load(roots, { specs, trust: document.trust }, names);
+  const used = roots.roots.filter((root) => specs.has(root.name));
+  await authorities.load(used, { specs, trust: document.trust }, await namesOf(dataDir, ledger));
   return authorities;
+}
+
+function authoritiesOf(dataDir: string, lives: Lives): Authorities {
+  const tresor = createTresor({ secrets: secretFiles(join(dataDir, "secrets")), clock: systemClock });
+  return new Authorities({ providers: [tresor], proofs: rootProofs(lives), clock: systemClock, log: QUIET });
+}
+
+async function namesOf(dataDir: string, ledger: Ledger): Promise<ServiceNames> {
+  const { services } = await readServices(join(dataDir, "services.yaml"));
+  return new NamesInUse().of(ledger, services, systemClock.now(), "until-leaf-expiry");
 }
 
 function specsOf(document: TrustDocument): Map<string, ProviderSpec> {
