@@ -134,7 +134,8 @@ async function start(
     await files.list(),
   );
   cleanups.push(() => controller.stop());
-  clock.recall(Math.max(0, ...[...controller.ledger.proxies.values()].map(({ lastContactAt }) => lastContactAt)));
+  // Not by spreading them into Math.max: a call takes some 100,000 arguments, and a ledger has a row for every proxy that ever came.
+  clock.recall([...controller.ledger.proxies.values()].reduce((last, row) => Math.max(last, row.lastContactAt), 0));
   auditStandingWords(controller.ledger, log);
 
   const metrics = createMetrics();
