@@ -40,7 +40,7 @@ export function printItem<Item>(item: Item, view: View<Item>, format: OutputForm
 
 /** Upper-case headings and columns three spaces apart, as kubectl prints them; ends with a newline. */
 export function table(rows: readonly (readonly string[])[]): string {
-  const widths = (rows[0] ?? []).map((_, at) => Math.max(...rows.map((row) => row[at]?.length ?? 0)));
+  const widths = (rows[0] ?? []).map((_, at) => rows.reduce((most, row) => Math.max(most, row[at]?.length ?? 0), 0));
   const lines = rows.map((row) =>
     row
       .map((cell, at) => cell.padEnd((widths[at] ?? 0) + 3))

@@ -165,6 +165,6 @@ export function wakeAt(plan: Plan, now: number): number | undefined {
   const times = plan.holds.flatMap((hold) =>
     [hold.until ?? [], hold.waitingFor.map((one) => one.countsUntil ?? [])].flat(2),
   );
-  const later = times.filter((time) => time > now);
-  return later.length === 0 ? undefined : Math.min(...later);
+  const first = times.reduce((found, time) => (time > now ? Math.min(found, time) : found), Number.POSITIVE_INFINITY);
+  return first === Number.POSITIVE_INFINITY ? undefined : first;
 }

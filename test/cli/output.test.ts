@@ -50,3 +50,12 @@ test("an age has one unit", () => {
   ];
   for (const [ms, expected] of rows) assert.equal(age(ms), expected);
 });
+
+test("a table has as many rows as there are proxies", () => {
+  // So many can't be spread into the arguments of one call.
+  const many = 200_000;
+  const rows = Array.from({ length: many }, (_, index) => [`${index}`, "SYNCED"]);
+  const text = table(rows);
+  assert.equal(text.split("\n").length, many + 1);
+  assert.ok(text.startsWith("0        SYNCED\n"));
+});
