@@ -6,8 +6,8 @@
 import { readFileSync } from "node:fs";
 import { type ClientHttp2Session, type ClientHttp2Stream, connect } from "node:http2";
 import { createSecureContext, type SecureContext } from "node:tls";
+import { decodeSecret, SECRET_TYPE_URL } from "../src/secrets/secret-codec.ts";
 import { decodeSotwResponse, encodeSotwRequest } from "../src/xds/client-wire.ts";
-import { decodeSecret, SECRET_TYPE_URL } from "../src/xds/secret-codec.ts";
 import { AGGREGATED } from "../src/xds/services.ts";
 import { eachMessage, framed, rawCall } from "../test/support/grpc-frames.ts";
 

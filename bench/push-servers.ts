@@ -8,7 +8,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
-import { DEFAULT_NAMESPACE, DEFAULT_TRUST_DOMAIN } from "../src/core/mesh-root.ts";
+import { DEFAULT_NAMESPACE, DEFAULT_TRUST_DOMAIN } from "../src/core/roots/mesh-root.ts";
 import { rootFiles } from "../src/stores/files/root-files.ts";
 import { bootstrapFrom } from "../test/support/e2e-server.ts";
 import type { Cost } from "../test/support/measured-child.ts";

@@ -12,7 +12,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { serverStatus } from "../src/cli/admin-client.ts";
+import { serverStatus } from "../src/access/admin-client.ts";
 import { freePorts } from "../src/cli/demo/free-ports.ts";
 import { DemoMesh } from "../src/cli/demo/mesh.ts";
 import { findEnvoy } from "../src/envoy/binary.ts";

@@ -8,8 +8,8 @@ import { parseHost } from "./core/address.ts";
 import { formatDuration, parseDuration } from "./core/duration.ts";
 import { MeshrootError } from "./core/errors.ts";
 import { isDnsLabel, isDnsName } from "./core/identity.ts";
-import { DEFAULT_NAMESPACE, DEFAULT_TRUST_DOMAIN } from "./core/mesh-root.ts";
-import { neededRootLife } from "./core/root-life.ts";
+import { DEFAULT_NAMESPACE, DEFAULT_TRUST_DOMAIN } from "./core/roots/mesh-root.ts";
+import { neededRootLife } from "./core/roots/root-life.ts";
 import { KEY_ALGORITHMS } from "./pki/keys.ts";
 
 const HOUR_MS = 3_600_000;

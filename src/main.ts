@@ -2,16 +2,16 @@
 
 import { createReadStream, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { requestExamination, serverStatus } from "./cli/admin-client.ts";
+import { requestExamination, serverStatus } from "./access/admin-client.ts";
 import type { CliContext, RootAdmin } from "./cli/context.ts";
 import { runCli } from "./cli/program.ts";
 import { untilSignal } from "./cli/until-signal.ts";
 import { MeshrootError } from "./core/errors.ts";
-import { DEFAULT_NAMESPACE } from "./core/mesh-root.ts";
-import { readAtMost } from "./read-at-most.ts";
+import { DEFAULT_NAMESPACE } from "./core/roots/mesh-root.ts";
+import { takeLock } from "./runtime/file-lock.ts";
+import { readAtMost } from "./runtime/read-at-most.ts";
+import { decodeText, MAX_FILE_BYTES } from "./runtime/read-text.ts";
 import { openDataDir, requireDataDir } from "./stores/files/data-dir.ts";
-import { takeLock } from "./stores/files/file-lock.ts";
-import { decodeText, MAX_FILE_BYTES } from "./stores/files/read-text.ts";
 import { rootFiles } from "./stores/files/root-files.ts";
 
 /** How long a command waits for another one that edits roots. */

@@ -2,12 +2,12 @@
 
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Log } from "../controller/ports.ts";
 import { MeshrootError } from "../core/errors.ts";
 import { identityName } from "../core/identity.ts";
+import { complainer } from "../ops/complainer.ts";
 import { parseBundle } from "../pki/pem.ts";
-import { complainer } from "../serve/complainer.ts";
-import { type FileLock, takeLock } from "../stores/files/file-lock.ts";
+import type { Log } from "../ports/log.ts";
+import { type FileLock, takeLock } from "../runtime/file-lock.ts";
 import type { ReceivedResponse } from "../xds/client-wire.ts";
 import { startExchange } from "./exchange.ts";
 import { type Held, readHeld, sameBytes } from "./held-credentials.ts";

@@ -1,12 +1,12 @@
 /** What the agent checks before it lets a secret near its Envoy; what fails is refused in words, and nothing is written. */
 
 import { createPrivateKey, type KeyObject } from "node:crypto";
+import { XDS_BUNDLE, XDS_LEAF } from "../core/evidence/secret-names.ts";
 import type { ProxyIdentity } from "../core/identity.ts";
-import { XDS_BUNDLE, XDS_LEAF } from "../core/secret-names.ts";
 import { checkBundle } from "../pki/check.ts";
 import { parseBundle } from "../pki/pem.ts";
 import { xdsIdentity } from "../pki/xds-identity.ts";
-import type { DecodedSecret } from "../xds/secret-codec.ts";
+import type { DecodedSecret } from "../secrets/secret-codec.ts";
 import type { Held } from "./held-credentials.ts";
 
 /** The half of a set that a secret replaces. */

@@ -3,10 +3,10 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Log } from "../controller/ports.ts";
 import { MeshrootError } from "../core/errors.ts";
 import { envoyAdmin } from "../envoy/admin.ts";
 import { startEnvoy } from "../envoy/process.ts";
+import type { Log } from "../ports/log.ts";
 import type { EnvoyState } from "./loading.ts";
 import type { ProxyFolder } from "./proxy-folder.ts";
 

@@ -1,11 +1,11 @@
 /** One delta stream of the agent: what comes is checked, swapped in, proven at Envoy, and only then ACKed (evidence.md C2, C3). */
 
 import type { ClientDuplexStream } from "@grpc/grpc-js";
-import type { Log } from "../controller/ports.ts";
+import { XDS_BUNDLE, XDS_LEAF } from "../core/evidence/secret-names.ts";
 import type { ProxyIdentity } from "../core/identity.ts";
-import { XDS_BUNDLE, XDS_LEAF } from "../core/secret-names.ts";
+import type { Log } from "../ports/log.ts";
+import { decodeSecret, SECRET_TYPE_URL } from "../secrets/secret-codec.ts";
 import { AGENT_NAME, decodeDeltaResponse, encodeDeltaRequest, type ReceivedResponse } from "../xds/client-wire.ts";
-import { decodeSecret, SECRET_TYPE_URL } from "../xds/secret-codec.ts";
 import { changeOf } from "./check-secret.ts";
 import { type Held, readHeld, sameBytes, writeHeld } from "./held-credentials.ts";
 import type { Loading } from "./loading.ts";

@@ -1,9 +1,9 @@
 /** Waiting for Envoy to load what was swapped in; and taking it back when Envoy says that it can't (evidence.md C3). */
 
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Log } from "../controller/ports.ts";
 import type { ProxyIdentity } from "../core/identity.ts";
 import { envoyAdmin } from "../envoy/admin.ts";
+import type { Log } from "../ports/log.ts";
 import { type Proof, proofOf, refusals } from "./envoy-proof.ts";
 import { type Held, inUniqueBytes, readHeld, sameBytes, writeHeld } from "./held-credentials.ts";
 import type { AgentWaits } from "./waits.ts";

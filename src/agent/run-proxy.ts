@@ -1,6 +1,6 @@
 /** `meshroot proxy run`: the agent and a supervised Envoy, of which either can die without taking the other with it. */
 
-import type { Log } from "../controller/ports.ts";
+import type { Log } from "../ports/log.ts";
 import { type RunningAgent, startAgent } from "./agent.ts";
 import { type EnvoySupervisor, envoySupervisor } from "./envoy-supervisor.ts";
 import { readProxyFolder } from "./proxy-folder.ts";

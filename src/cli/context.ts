@@ -2,7 +2,7 @@
 
 import type { MeshStatus } from "../controller/status.ts";
 import type { Problem } from "../core/errors.ts";
-import type { MeshRoot, Role, RootListing } from "../core/mesh-root.ts";
+import type { MeshRoot, Role, RootListing } from "../core/roots/mesh-root.ts";
 
 export type CliContext = {
   /** For data: what a script reads. */

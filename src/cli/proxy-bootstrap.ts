@@ -1,6 +1,7 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { type Command, Option } from "commander";
+import { requestBootstrap } from "../access/admin-client.ts";
 import { loadConfig, type Setting } from "../config.ts";
 import { MeshrootError } from "../core/errors.ts";
 import { identityName, type ProxyKind, type ServiceIdentity } from "../core/identity.ts";
@@ -8,10 +9,9 @@ import { type Inbound, type Outbound, renderProxyFiles } from "../envoy/bootstra
 import { CREDENTIAL_FILES, writeCredentials } from "../envoy/credentials-dir.ts";
 import { XDS_VARIANTS, type XdsVariant } from "../envoy/secret-sources.ts";
 import { xdsIdentity } from "../pki/xds-identity.ts";
-import { requestBootstrap } from "./admin-client.ts";
 import type { CliContext } from "./context.ts";
 import { parseAdmin, parseOutbounds, parseXdsHost, requireEndpoint, requirePort } from "./endpoint-flags.ts";
-import { printWarnings } from "./holds.ts";
+import { printWarnings } from "./print-holds.ts";
 import { addSettings } from "./settings.ts";
 
 type Flags = Record<string, unknown> & {

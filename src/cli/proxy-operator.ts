@@ -1,10 +1,10 @@
 import type { Command } from "commander";
+import { requestOperation } from "../access/admin-client.ts";
 import type { OperatorAction, OperatorAnswer } from "../controller/operator.ts";
-import { ASSUMED_FOR, type AssumedFor } from "../core/assumptions.ts";
 import { MeshrootError } from "../core/errors.ts";
-import { requestOperation } from "./admin-client.ts";
+import { ASSUMED_FOR, type AssumedFor } from "../core/evidence/ledger-state.ts";
 import type { CliContext } from "./context.ts";
-import { printWarnings } from "./holds.ts";
+import { printWarnings } from "./print-holds.ts";
 import { openStore, type StoreFlags, withStore } from "./root-common.ts";
 
 type Flags = StoreFlags & { readonly reason?: string; readonly undo?: boolean; readonly for?: string };

@@ -2,8 +2,8 @@ import type { Command } from "commander";
 import type { MeshStatus, ProxyStatus } from "../controller/status.ts";
 import { MeshrootError } from "../core/errors.ts";
 import type { CliContext } from "./context.ts";
-import { printHolds, remarkOnSource } from "./holds.ts";
 import { age, type OutputFormat, outputOption, printItem, printList, type View } from "./output.ts";
+import { printHolds, remarkOnSource } from "./print-holds.ts";
 import { openStore, type StoreFlags, withStore } from "./root-common.ts";
 
 /** `holds`: what waits for this proxy. */

@@ -3,11 +3,11 @@
 import type { Command } from "commander";
 import { loadSettings } from "../config.ts";
 import { MeshrootError } from "../core/errors.ts";
-import type { MeshRoot, RootListing } from "../core/mesh-root.ts";
-import { type RotationStep, stepOf } from "../core/rotation-steps.ts";
+import type { MeshRoot, RootListing } from "../core/roots/mesh-root.ts";
+import { type RotationStep, stepOf } from "../core/rotation/rotation-steps.ts";
 import type { CliContext, RootAdmin, RootEditor } from "./context.ts";
-import { printWarnings } from "./holds.ts";
 import { table } from "./output.ts";
+import { printWarnings } from "./print-holds.ts";
 import { addSettings } from "./settings.ts";
 
 export type StoreFlags = { readonly dataDir?: string; readonly namespace?: string };

@@ -1,10 +1,10 @@
 import { type Command, Option } from "commander";
 import { loadSettings } from "../config.ts";
 import { MeshrootError, type Problem, raise } from "../core/errors.ts";
-import { isInUse, type MeshRoot, ROLES, type Role } from "../core/mesh-root.ts";
-import { meshRootManifest } from "../core/mesh-root-manifest.ts";
-import { parseMeshRoot } from "../core/mesh-root-parse.ts";
-import { checkCreate } from "../core/mesh-root-rules.ts";
+import { isInUse, type MeshRoot, ROLES, type Role } from "../core/roots/mesh-root.ts";
+import { meshRootManifest } from "../core/roots/mesh-root-manifest.ts";
+import { parseMeshRoot } from "../core/roots/mesh-root-parse.ts";
+import { checkCreate } from "../core/roots/mesh-root-rules.ts";
 import type { CliContext } from "./context.ts";
 import { editRoots, incumbent, type OpenedStore, openStore, type StoreFlags, withStore } from "./root-common.ts";
 

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import type { MeshStatus } from "../controller/status.ts";
 import { type Problem, raise } from "../core/errors.ts";
-import { checkDelete } from "../core/mesh-root-rules.ts";
+import { checkDelete } from "../core/roots/mesh-root-rules.ts";
 import type { CliContext } from "./context.ts";
 import { editRoots, findRoot, openStore, type StoreFlags, withStore } from "./root-common.ts";
 

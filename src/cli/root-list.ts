@@ -1,11 +1,11 @@
 import type { Command } from "commander";
 import type { MeshStatus, RootStatus } from "../controller/status.ts";
-import type { Hold } from "../core/holds.ts";
-import type { MeshRoot } from "../core/mesh-root.ts";
-import { meshRootManifest } from "../core/mesh-root-manifest.ts";
+import type { MeshRoot } from "../core/roots/mesh-root.ts";
+import { meshRootManifest } from "../core/roots/mesh-root-manifest.ts";
+import type { Hold } from "../core/rotation/holds.ts";
 import type { CliContext } from "./context.ts";
-import { printHolds, remarkOnSource } from "./holds.ts";
 import { age, type OutputFormat, outputOption, printItem, printList, type View } from "./output.ts";
+import { printHolds, remarkOnSource } from "./print-holds.ts";
 import { findRoot, type OpenedStore, openStore, type StoreFlags, warnAboutProblems, withStore } from "./root-common.ts";
 
 /** A root, what the server says about it, and the time it is now (for AGE). */

@@ -1,7 +1,7 @@
 import { Argument, type Command } from "commander";
 import { MeshrootError, raise } from "../core/errors.ts";
-import { isInUse, type MeshRoot, ROLES, type Role, rootKey } from "../core/mesh-root.ts";
-import { checkUpdate } from "../core/mesh-root-rules.ts";
+import { isInUse, type MeshRoot, ROLES, type Role, rootKey } from "../core/roots/mesh-root.ts";
+import { checkUpdate } from "../core/roots/mesh-root-rules.ts";
 import type { CliContext } from "./context.ts";
 import { editRoots, findRoot, openStore, type StoreFlags, withStore } from "./root-common.ts";
 

@@ -1,19 +1,20 @@
 /** The end of what operators answer for: with the rotation that it was said in. */
 
-import { answersFor, isOver } from "../core/assumptions.ts";
+import { answersFor, isOver } from "../core/evidence/assumptions.ts";
+import type { LedgerEvent } from "../core/evidence/ledger.ts";
+import type { Ledger } from "../core/evidence/ledger-state.ts";
 import { identityName } from "../core/identity.ts";
-import type { Log } from "./ports.ts";
-import type { RotationController } from "./rotation-controller.ts";
+import type { TrustInForce } from "../core/roots/trust.ts";
+import type { Log } from "../ports/log.ts";
 
 /** Before each plan. A word that an earlier version stored counts as given now. */
-export function endWords(controller: Pick<RotationController, "ledger" | "trust" | "observe">, log: Log): void {
-  const { ledger, trust } = controller;
+export function endWords(ledger: Ledger, trust: TrustInForce, observe: (event: LedgerEvent) => void, log: Log): void {
   for (const [proxy, { assumed, identity }] of ledger.proxies) {
     if (assumed === undefined) continue;
     if (assumed.roots === undefined) {
-      controller.observe({ ...assumed, type: "assume", proxy, roots: trust.xds, for: answersFor(assumed) });
+      observe({ ...assumed, type: "assume", proxy, roots: trust.xds, for: answersFor(assumed) });
     } else if (isOver(assumed, trust)) {
-      controller.observe({ type: "withdraw", proxy, word: "assume" });
+      observe({ type: "withdraw", proxy, word: "assume" });
       const name = identityName(identity);
       log.info(
         {

@@ -2,10 +2,12 @@
 
 import { MeshrootError, type Problem, raise } from "../core/errors.ts";
 import type { SanForm, ServiceIdentity } from "../core/identity.ts";
-import { isInUse, type MeshRoot, type ProviderSpec } from "../core/mesh-root.ts";
-import { signerEndsSoon } from "../core/root-life.ts";
-import { type RootId, rootId, type TrustedRoot, type TrustInForce } from "../core/trust.ts";
-import type { CertificateAuthority, CertificateProvider, Clock, Log } from "./ports.ts";
+import { isInUse, type MeshRoot, type ProviderSpec } from "../core/roots/mesh-root.ts";
+import { signerEndsSoon } from "../core/roots/root-life.ts";
+import { type RootId, rootId, type TrustedRoot, type TrustInForce } from "../core/roots/trust.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { Log } from "../ports/log.ts";
+import type { CertificateAuthority, CertificateProvider } from "../ports/provider.ts";
 import type { RootProofs, ServiceNames } from "./root-proofs.ts";
 
 /** An editor may take a file away and put it back while saving; only what stays away this long was deleted. */

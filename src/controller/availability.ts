@@ -1,9 +1,9 @@
 /** Roots that the mesh relies on and can't use now: what is wrong with each, as holds that people see. */
 
 import type { Problem } from "../core/errors.ts";
-import type { Hold } from "../core/holds.ts";
-import type { MeshRoot } from "../core/mesh-root.ts";
-import { rootOf, type TrustedRoot, type TrustInForce } from "../core/trust.ts";
+import type { MeshRoot } from "../core/roots/mesh-root.ts";
+import { rootOf, type TrustedRoot, type TrustInForce } from "../core/roots/trust.ts";
+import type { Hold } from "../core/rotation/holds.ts";
 import type { Authorities } from "./authorities.ts";
 
 /**

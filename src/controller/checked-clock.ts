@@ -2,7 +2,8 @@
 
 import { type ClockNews, type ClockSpan, newClockCheck, readClock, spanOf, withRecord } from "../core/clock-check.ts";
 import { formatDuration } from "../core/duration.ts";
-import type { Clock, Log } from "./ports.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { Log } from "../ports/log.ts";
 
 export type CheckedClock = Clock & {
   /** The readings that the wall clock and the monotonic one leave possible. */

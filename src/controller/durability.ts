@@ -1,12 +1,14 @@
 /** What the controller writes down, tried until it is written, and what is known of the disk meanwhile. */
 
 import { MeshrootError, type Problem } from "../core/errors.ts";
-import type { Hold } from "../core/holds.ts";
-import type { Ledger } from "../core/ledger-state.ts";
-import type { ProviderSpec } from "../core/mesh-root.ts";
-import type { TrustInForce } from "../core/trust.ts";
+import type { Ledger } from "../core/evidence/ledger-state.ts";
+import type { ProviderSpec } from "../core/roots/mesh-root.ts";
+import type { TrustInForce } from "../core/roots/trust.ts";
+import type { Hold } from "../core/rotation/holds.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { Log } from "../ports/log.ts";
+import type { StateStore } from "../ports/store.ts";
 import { RowWriter, saveTrust } from "./durable-state.ts";
-import type { Clock, Log, StateStore } from "./ports.ts";
 import { StoreHealth, watchedStore } from "./store-health.ts";
 
 /** How often a disk that nothing is written to is tried. */

@@ -1,12 +1,12 @@
 /** The two durable documents of the controller: the trust in force, and the ledger's rows. */
 
-import { authoritiesProblem, rowProblem, trustProblem } from "../core/durable-check.ts";
 import { MeshrootError } from "../core/errors.ts";
-import { type DurableRow, fromDurable, toDurable } from "../core/ledger-rows.ts";
-import { emptyLedger, type Ledger, type ProxyId } from "../core/ledger-state.ts";
-import type { ProviderSpec } from "../core/mesh-root.ts";
-import type { TrustInForce } from "../core/trust.ts";
-import type { StateStore } from "./ports.ts";
+import { authoritiesProblem, rowProblem, trustProblem } from "../core/evidence/durable-check.ts";
+import { type DurableRow, fromDurable, toDurable } from "../core/evidence/ledger-rows.ts";
+import { emptyLedger, type Ledger, type ProxyId } from "../core/evidence/ledger-state.ts";
+import type { ProviderSpec } from "../core/roots/mesh-root.ts";
+import type { TrustInForce } from "../core/roots/trust.ts";
+import type { StateStore } from "../ports/store.ts";
 
 const FORMAT = 1;
 

@@ -4,9 +4,9 @@
  */
 
 import type { Problem } from "../core/errors.ts";
-import type { MeshRoot, ProviderSpec, RootListing } from "../core/mesh-root.ts";
-import { checkSet } from "../core/mesh-root-rules.ts";
-import { type DesiredTrust, desiredTrust, rootOf, type TrustedRoot, type TrustInForce } from "../core/trust.ts";
+import type { MeshRoot, ProviderSpec, RootListing } from "../core/roots/mesh-root.ts";
+import { checkSet } from "../core/roots/mesh-root-rules.ts";
+import { type DesiredTrust, desiredTrust, rootOf, type TrustedRoot, type TrustInForce } from "../core/roots/trust.ts";
 import type { Authorities } from "./authorities.ts";
 import { trustableRoots, unusableRoot } from "./availability.ts";
 import type { ServiceNames } from "./root-proofs.ts";

@@ -4,16 +4,17 @@
  */
 
 import { createHash } from "node:crypto";
-import { type BundleContent, type Content, isLeaf, type LeafContent } from "../core/content.ts";
+import { type BundleContent, type Content, isLeaf, type LeafContent } from "../core/evidence/content.ts";
+import { needsProof, presentedRoots, readyForLeaf, resumable } from "../core/evidence/ledger-queries.ts";
+import { type Consumer, type ProxyRow, type Slot, type StreamId, slotKey } from "../core/evidence/ledger-state.ts";
+import { mayAnswerFor } from "../core/evidence/refusals.ts";
+import { resolveSecretName } from "../core/evidence/secret-names.ts";
 import { type ProxyIdentity, principalOf, type ServiceIdentity } from "../core/identity.ts";
-import { needsProof, presentedRoots, readyForLeaf, resumable } from "../core/ledger-queries.ts";
-import { type Consumer, type ProxyRow, type Slot, type StreamId, slotKey } from "../core/ledger-state.ts";
-import { mayAnswerFor } from "../core/refusals.ts";
-import { resolveSecretName } from "../core/secret-names.ts";
-import { knownTrustDomains, type RootId, rootOf, sanForms, type TrustInForce } from "../core/trust.ts";
+import { knownTrustDomains, type RootId, rootOf, sanForms, type TrustInForce } from "../core/roots/trust.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { Log } from "../ports/log.ts";
 import { clockSpan } from "./checked-clock.ts";
-import type { KeptLeaf, Leaf, LeafIssuer, LeafKind } from "./leaf-issuer.ts";
-import type { Clock, Log } from "./ports.ts";
+import type { KeptLeaf, Leaf, LeafCache, LeafKind } from "./leaf-cache.ts";
 import type { RotationController } from "./rotation-controller.ts";
 
 /** `ns/service` -> the identities behind it. */
@@ -51,7 +52,7 @@ type Bundle = Extract<Material, { kind: "bundle" }>;
 
 export class MeshSecrets {
   readonly #controller: RotationController;
-  readonly #issuer: LeafIssuer;
+  readonly #issuer: LeafCache;
   readonly #clock: Clock;
   readonly #log: Log;
   /** Undefined until it could be read once: then nobody knows whether a service exists. */
@@ -60,7 +61,7 @@ export class MeshSecrets {
   #bundlesOf: TrustInForce | undefined;
   #needed: { at: number; trust: TrustInForce; signer: RootId; roots: RootId[] } | undefined;
 
-  constructor(deps: { controller: RotationController; issuer: LeafIssuer; clock: Clock; log: Log }) {
+  constructor(deps: { controller: RotationController; issuer: LeafCache; clock: Clock; log: Log }) {
     this.#controller = deps.controller;
     this.#issuer = deps.issuer;
     this.#clock = deps.clock;

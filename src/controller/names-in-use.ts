@@ -1,8 +1,8 @@
 /** The identities that the mesh knows: of its proxies, and of those behind services. */
 
+import { type AbsentPolicy, counts } from "../core/evidence/ledger-queries.ts";
+import type { Ledger } from "../core/evidence/ledger-state.ts";
 import { identityName, type ServiceIdentity } from "../core/identity.ts";
-import { type AbsentPolicy, counts } from "../core/ledger-queries.ts";
-import type { Ledger } from "../core/ledger-state.ts";
 import type { ServiceNames } from "./root-proofs.ts";
 
 /** `ns/service` -> the identities behind it. */

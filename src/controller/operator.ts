@@ -1,14 +1,15 @@
 /** What an operator may say about one proxy (evidence.md E5, E8, E13): the proxy found by name, and the event for the ledger. */
 
-import { type AssumedFor, answersFor, askedFor } from "../core/assumptions.ts";
 import { MeshrootError } from "../core/errors.ts";
+import { answersFor } from "../core/evidence/assumptions.ts";
+import type { LedgerEvent } from "../core/evidence/ledger.ts";
+import { isConnected } from "../core/evidence/ledger-queries.ts";
+import type { AssumedFor, Ledger, ProxyRow } from "../core/evidence/ledger-state.ts";
 import { foreignText } from "../core/foreign-text.ts";
-import type { Hold } from "../core/holds.ts";
 import { identityName } from "../core/identity.ts";
-import type { LedgerEvent } from "../core/ledger.ts";
-import { isConnected } from "../core/ledger-queries.ts";
-import type { Ledger, ProxyRow } from "../core/ledger-state.ts";
-import type { TrustInForce } from "../core/trust.ts";
+import type { TrustInForce } from "../core/roots/trust.ts";
+import type { Hold } from "../core/rotation/holds.ts";
+import { askedFor } from "../core/rotation/holds.ts";
 
 /** The two that begin with `un` take the other back. */
 export const OPERATOR_ACTIONS = ["assume", "unassume", "forget", "unforget", "retry"] as const;

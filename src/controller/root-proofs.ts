@@ -5,10 +5,10 @@
 
 import type { Problem } from "../core/errors.ts";
 import { identityName, type ServiceIdentity } from "../core/identity.ts";
-import type { MeshRoot } from "../core/mesh-root.ts";
-import { tooShort } from "../core/root-life.ts";
-import type { RootId, TrustedRoot } from "../core/trust.ts";
-import type { CertificateAuthority, RootProver } from "./ports.ts";
+import type { MeshRoot } from "../core/roots/mesh-root.ts";
+import { tooShort } from "../core/roots/root-life.ts";
+import type { RootId, TrustedRoot } from "../core/roots/trust.ts";
+import type { CertificateAuthority, RootProver } from "../ports/provider.ts";
 
 type Proven = {
   /** Identities whose certificates verify under it. */

@@ -4,16 +4,19 @@
  */
 
 import { MeshrootError, type Problem, raise } from "../core/errors.ts";
-import type { GateSettings } from "../core/gates.ts";
-import type { Hold } from "../core/holds.ts";
+import { type LedgerEvent, record } from "../core/evidence/ledger.ts";
+import { syncState } from "../core/evidence/ledger-queries.ts";
+import type { Ledger } from "../core/evidence/ledger-state.ts";
 import type { ServiceIdentity } from "../core/identity.ts";
-import { type LedgerEvent, record } from "../core/ledger.ts";
-import { syncState } from "../core/ledger-queries.ts";
-import type { Ledger } from "../core/ledger-state.ts";
-import type { RootListing } from "../core/mesh-root.ts";
-import { checkSet } from "../core/mesh-root-rules.ts";
-import { type GateClock, type Plan, planRotation, wakeAt } from "../core/rotation-plan.ts";
-import { desiredTrust, initialTrust, rootOf, type TrustedRoot, type TrustInForce } from "../core/trust.ts";
+import type { RootListing } from "../core/roots/mesh-root.ts";
+import { checkSet } from "../core/roots/mesh-root-rules.ts";
+import { desiredTrust, initialTrust, rootOf, type TrustedRoot, type TrustInForce } from "../core/roots/trust.ts";
+import type { GateSettings } from "../core/rotation/gates.ts";
+import type { Hold } from "../core/rotation/holds.ts";
+import { type GateClock, type Plan, planRotation, wakeAt } from "../core/rotation/rotation-plan.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { Log } from "../ports/log.ts";
+import type { StateStore } from "../ports/store.ts";
 import { endWords } from "./assumed-words.ts";
 import type { Authorities } from "./authorities.ts";
 import { availabilityHolds } from "./availability.ts";
@@ -22,7 +25,6 @@ import { Durability } from "./durability.ts";
 import { loadLedger, loadTrust, saveTrust } from "./durable-state.ts";
 import { firstUnreadable, KnownRoots, roleChanges } from "./known-roots.ts";
 import { NamesInUse } from "./names-in-use.ts";
-import type { Clock, Log, StateStore } from "./ports.ts";
 import type { ServiceNames } from "./root-proofs.ts";
 import { reportChange, reportEnd, reportHolds } from "./rotation-log.ts";
 import { UnknownNames } from "./unknown-names.ts";
@@ -263,7 +265,7 @@ export class RotationController {
     if (this.#recoveringSince !== undefined) this.#recoveringSince = Math.min(this.#recoveringSince, now);
     record(this.ledger, { type: "tick", at: now, earliest: clockSpan(clock).earliest });
     this.#noteSynced();
-    endWords(this, log);
+    endWords(this.ledger, this.#trust, (event) => this.observe(event), log);
     const plan = this.#plan(now);
     const holds = [...availabilityHolds(this.#deps.authorities, this.#trust, this.roots.roots, now), ...plan.holds];
     this.#gates = plan.gates;

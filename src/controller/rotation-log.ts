@@ -1,10 +1,10 @@
 /** A rotation in the log: each change that was made, and each hold once, when it begins or says something new. */
 
 import type { Problem } from "../core/errors.ts";
-import { absentLines, waysOut } from "../core/hold-words.ts";
-import type { Hold, HoldReason } from "../core/holds.ts";
-import type { Change } from "../core/rotation-plan.ts";
-import type { Log } from "./ports.ts";
+import { absentLines, waysOut } from "../core/rotation/hold-words.ts";
+import type { Hold, HoldReason } from "../core/rotation/holds.ts";
+import type { Change } from "../core/rotation/rotation-plan.ts";
+import type { Log } from "../ports/log.ts";
 
 /** Holds that somebody has to do something about. */
 const LOUD: ReadonlySet<HoldReason> = new Set([

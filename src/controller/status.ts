@@ -1,9 +1,7 @@
 /** What people and tools see of the mesh: one value, made afresh for each question. Holds no key. */
 
-import { type AssumedFor, answersFor } from "../core/assumptions.ts";
 import type { Problem } from "../core/errors.ts";
-import type { Hold } from "../core/holds.ts";
-import { identityName } from "../core/identity.ts";
+import { answersFor } from "../core/evidence/assumptions.ts";
 import {
   type AbsentPolicy,
   counts,
@@ -13,10 +11,12 @@ import {
   type SyncState,
   syncState,
   trusts,
-} from "../core/ledger-queries.ts";
-import type { ProxyRow } from "../core/ledger-state.ts";
-import type { MeshRoot } from "../core/mesh-root.ts";
-import { rootOf, type TrustInForce } from "../core/trust.ts";
+} from "../core/evidence/ledger-queries.ts";
+import type { AssumedFor, ProxyRow } from "../core/evidence/ledger-state.ts";
+import { identityName } from "../core/identity.ts";
+import type { MeshRoot } from "../core/roots/mesh-root.ts";
+import { rootOf, type TrustInForce } from "../core/roots/trust.ts";
+import type { Hold } from "../core/rotation/holds.ts";
 import type { RotationController } from "./rotation-controller.ts";
 import { undeliverable } from "./unknown-names.ts";
 

@@ -4,8 +4,9 @@
  */
 
 import { MeshrootError, type Problem } from "../core/errors.ts";
-import type { Hold } from "../core/holds.ts";
-import type { Log, StateStore } from "./ports.ts";
+import type { Hold } from "../core/rotation/holds.ts";
+import type { Log } from "../ports/log.ts";
+import type { StateStore } from "../ports/store.ts";
 
 /** What was tried: each has to succeed itself before its failure is over. */
 type Attempt = "trust" | "rows" | "probe" | "plan";

@@ -1,9 +1,9 @@
 /** Names that proxies ask for and that lead to nothing: said once each, because they block no gate and are never answered. */
 
+import type { ProxyRow, StreamId } from "../core/evidence/ledger-state.ts";
 import { foreignText } from "../core/foreign-text.ts";
 import { identityName } from "../core/identity.ts";
-import type { ProxyRow, StreamId } from "../core/ledger-state.ts";
-import type { Log } from "./ports.ts";
+import type { Log } from "../ports/log.ts";
 
 /** Of one proxy; a client may ask for anything. */
 const MAX_NAMES = 20;

@@ -4,7 +4,7 @@ import { request } from "node:http";
 import { formatHostPort, parseHostPort } from "../core/address.ts";
 import { MeshrootError } from "../core/errors.ts";
 import { normaliseSerial } from "../core/serial.ts";
-import { readAtMost } from "../read-at-most.ts";
+import { readAtMost } from "../runtime/read-at-most.ts";
 
 /** One certificate that a TLS context of this Envoy holds. */
 export type LoadedCertificate = {

@@ -1,6 +1,6 @@
 /** The messages of envoy.service.status.v3 as @grpc/proto-loader gives and takes them (see `loadProtos`). */
 
-import type { ClientResourceStatus, ConfigStatus } from "../core/secret-states.ts";
+import type { ClientResourceStatus, ConfigStatus } from "../core/evidence/secret-states.ts";
 
 export type ClientStatusRequest = { readonly node_matchers: readonly NodeMatcher[] };
 export type ClientStatusResponse = { readonly config: readonly ClientConfig[] };

@@ -11,7 +11,7 @@ import {
   status,
 } from "@grpc/grpc-js";
 import { MeshrootError } from "../core/errors.ts";
-import type { SecretState } from "../core/secret-states.ts";
+import type { SecretState } from "../core/evidence/secret-states.ts";
 import type {
   ClientConfig,
   ClientStatusRequest,

@@ -4,7 +4,7 @@ import { createServer, type Socket } from "node:net";
 import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from "@grpc/grpc-js";
 import { formatHostPort } from "../core/address.ts";
 import { cannotListen } from "../core/errors.ts";
-import { guarded } from "../core/grpc-guard.ts";
+import { guarded } from "../runtime/grpc-guard.ts";
 import { type Door, keepDoor } from "./keep-door.ts";
 
 // It would print lines of its own beside the errors that it hands over, which are reported in our form.

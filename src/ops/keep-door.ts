@@ -1,7 +1,7 @@
 /** The door of a port in plain text, where nobody can prove who he is: the oldest connection gives way, fairly between addresses. */
 
 import type { Server } from "node:net";
-import { Doorkeeper, type TurnedAway } from "../core/doorkeeper.ts";
+import { Doorkeeper, type TurnedAway } from "../runtime/doorkeeper.ts";
 
 export type Door = {
   /** Default: 64. */

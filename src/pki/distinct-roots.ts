@@ -1,8 +1,8 @@
 /** Whether two roots can stand in one bundle: a verifier, and Envoy's `/certs`, have to tell them apart. */
 
 import { generateKeyPairSync, X509Certificate } from "node:crypto";
-import type { NamedRoot } from "../controller/ports.ts";
 import type { Problem } from "../core/errors.ts";
+import type { NamedRoot } from "../ports/provider.ts";
 import { encodeName, randomSerial, signCertificate } from "./certificate.ts";
 import { keyId } from "./extensions.ts";
 import { subjectDer } from "./inspect.ts";

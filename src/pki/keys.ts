@@ -2,7 +2,7 @@
 
 import { generateKeyPair as generate } from "node:crypto";
 import { promisify } from "node:util";
-import type { KeyPair } from "../controller/ports.ts";
+import type { KeyPair } from "../ports/provider.ts";
 
 export const KEY_ALGORITHMS = ["ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096"] as const;
 export type KeyAlgorithm = (typeof KEY_ALGORITHMS)[number];

@@ -1,6 +1,5 @@
 /** What goes into each kind of certificate that meshroot asks for; pure, an authority signs it afterwards. */
 
-import type { IssueRequest, KeyPair } from "../controller/ports.ts";
 import {
   dnsPrincipal,
   type ProxyIdentity,
@@ -10,6 +9,7 @@ import {
   type ServiceIdentity,
   spiffeId,
 } from "../core/identity.ts";
+import type { IssueRequest, KeyPair } from "../ports/provider.ts";
 
 /** How far `notBefore` lies in the past, in ms: a peer's clock may run up to two minutes behind ours. */
 export const BACKDATE_MS = 2 * 60_000;

@@ -4,6 +4,8 @@
  * (BoringSSL) refuses beyond that is read from the root (`boringSslProblem`).
  */
 
+import { MeshrootError, type Problem } from "../core/errors.ts";
+import { identityName, type ServiceIdentity } from "../core/identity.ts";
 import type {
   CertificateAuthority,
   IssueRequest,
@@ -11,9 +13,7 @@ import type {
   ProofRequest,
   ProofVerdict,
   RootProver,
-} from "../controller/ports.ts";
-import { MeshrootError, type Problem } from "../core/errors.ts";
-import { identityName, type ServiceIdentity } from "../core/identity.ts";
+} from "../ports/provider.ts";
 import { distinctRoots } from "./distinct-roots.ts";
 import { type End, handshake } from "./handshake.ts";
 import { generateKeyPair, privateKeyPem } from "./keys.ts";

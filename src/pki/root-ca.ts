@@ -1,6 +1,6 @@
 /** Making a self-signed root. */
 
-import type { KeyPair } from "../controller/ports.ts";
+import type { KeyPair } from "../ports/provider.ts";
 import { type DistinguishedName, encodeName, randomSerial, signCertificate } from "./certificate.ts";
 import { keyId } from "./extensions.ts";
 import { generateKeyPair, type KeyAlgorithm } from "./keys.ts";

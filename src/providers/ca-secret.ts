@@ -1,9 +1,9 @@
 /** A CA certificate and its key in a Secret, under the names and in the forms in which other tools write them. */
 
 import { createPrivateKey, type KeyObject } from "node:crypto";
-import { MANAGED_BY, type Secret } from "../controller/ports.ts";
 import { MeshrootError } from "../core/errors.ts";
 import { type ParsedCertificate, parseBundle } from "../pki/pem.ts";
+import { MANAGED_BY, type Secret } from "../ports/store.ts";
 
 type Pair = { readonly certificate: string; readonly privateKey: string };
 

@@ -1,18 +1,13 @@
 /** Tresor: the built-in CA. Its certificate and key are an Opaque secret, in the form that OSM wrote. */
 
-import {
-  type CertificateAuthority,
-  type CertificateProvider,
-  type Clock,
-  MANAGED_BY,
-  type Secret,
-  type SecretStore,
-} from "../controller/ports.ts";
 import { MeshrootError } from "../core/errors.ts";
-import type { ProviderSpec, SecretRef } from "../core/mesh-root.ts";
-import { createAuthority, DEFAULT_ORGANIZATION } from "../pki/authority.ts";
+import type { ProviderSpec, SecretRef } from "../core/roots/mesh-root.ts";
 import { type KeyAlgorithm, privateKeyPem } from "../pki/keys.ts";
+import { DEFAULT_ORGANIZATION, localAuthority } from "../pki/local-authority.ts";
 import { createRootCa } from "../pki/root-ca.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { CertificateAuthority, CertificateProvider } from "../ports/provider.ts";
+import { MANAGED_BY, type Secret, type SecretStore } from "../ports/store.ts";
 import { corruptCa, OWN_KEYS, readCaSecret } from "./ca-secret.ts";
 
 /** 87,600 h, as in OSM. */
@@ -77,7 +72,7 @@ function refOf(spec: ProviderSpec): SecretRef {
 function authorityOf(secret: Secret, clock: Clock, organization: string): CertificateAuthority {
   const { certificatePem, privateKey } = readCaSecret(secret);
   try {
-    return createAuthority({ certificatePem, privateKey, clock, organization });
+    return localAuthority({ certificatePem, privateKey, clock, organization });
   } catch (error) {
     if (!(error instanceof MeshrootError)) throw error;
     throw corruptCa(secret, error.message.slice(error.code.length + 1), error.hint);

@@ -5,7 +5,7 @@ import { z } from "zod";
 import type { OperatorAnswer } from "../controller/operator.ts";
 import type { MeshStatus } from "../controller/status.ts";
 import { isDnsLabel, isDnsName, isUuid } from "../core/identity.ts";
-import { ROLES } from "../core/mesh-root.ts";
+import { ROLES } from "../core/roots/mesh-root.ts";
 import { parseBundle } from "../pki/pem.ts";
 import { xdsIdentity } from "../pki/xds-identity.ts";
 import type { BootstrapAnswer } from "./admin-api.ts";

@@ -5,11 +5,11 @@ import { bodyLimit } from "hono/body-limit";
 import { z } from "zod";
 import { OPERATOR_ACTIONS, type OperatorAnswer } from "../controller/operator.ts";
 import type { MeshStatus } from "../controller/status.ts";
-import { ASSUMED_FOR } from "../core/assumptions.ts";
 import { MeshrootError } from "../core/errors.ts";
-import { DEFAULT_NAMESPACE, type MeshRoot } from "../core/mesh-root.ts";
-import { parseMeshRoot } from "../core/mesh-root-parse.ts";
-import type { BootstrapCredentials } from "./issuing.ts";
+import { ASSUMED_FOR } from "../core/evidence/ledger-state.ts";
+import { DEFAULT_NAMESPACE, type MeshRoot } from "../core/roots/mesh-root.ts";
+import { parseMeshRoot } from "../core/roots/mesh-root-parse.ts";
+import type { BootstrapCredentials } from "./certificate-maker.ts";
 
 /** Questions are short: a name, a reason. */
 const MAX_QUESTION_BYTES = 64 * 1024;

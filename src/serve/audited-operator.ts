@@ -7,11 +7,12 @@ import {
   operatorAnswer,
   operatorEvent,
 } from "../controller/operator.ts";
-import type { Clock, Log } from "../controller/ports.ts";
 import type { RotationController } from "../controller/rotation-controller.ts";
-import { type AssumedFor, answersFor } from "../core/assumptions.ts";
+import { answersFor } from "../core/evidence/assumptions.ts";
+import type { AssumedFor, Ledger, ProxyRow } from "../core/evidence/ledger-state.ts";
 import { identityName } from "../core/identity.ts";
-import type { Ledger, ProxyRow } from "../core/ledger-state.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { Log } from "../ports/log.ts";
 
 const SAID: Readonly<Record<OperatorAction, string>> = {
   assume: "an operator answers for this proxy, as long as this rotation lasts",

@@ -4,7 +4,7 @@ import { X509Certificate } from "node:crypto";
 import { MeshrootError } from "../core/errors.ts";
 import { fingerprintOf } from "../core/fingerprint.ts";
 import { isObject } from "../core/object-reader.ts";
-import type { BeforeStep } from "../stores/files/atomic-write.ts";
+import type { BeforeStep } from "../runtime/atomic-write.ts";
 import { type StateFiles, stateFiles } from "../stores/files/state-files.ts";
 
 /** As `stateFiles`. Proxies are sent these certificates, so each has to be the one that its record is about: else MR2004. */

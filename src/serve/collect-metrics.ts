@@ -3,7 +3,7 @@
 import type { CheckedClock } from "../controller/checked-clock.ts";
 import type { RotationController } from "../controller/rotation-controller.ts";
 import type { MeshStatus } from "../controller/status.ts";
-import type { Gate } from "../core/holds.ts";
+import type { Gate } from "../core/rotation/holds.ts";
 import type { Metrics } from "../ops/metrics.ts";
 
 const SYNC_STATES = ["SYNCED", "NOT SENT", "STALE", "ERROR", "UNKNOWN"] as const;

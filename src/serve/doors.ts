@@ -1,8 +1,8 @@
 /** What is said of connections that were turned away at a door: the first one, then a count once a minute. */
 
-import type { Log } from "../controller/ports.ts";
-import type { TurnedAway } from "../core/doorkeeper.ts";
 import type { Metrics } from "../ops/metrics.ts";
+import type { Log } from "../ports/log.ts";
+import type { TurnedAway } from "../runtime/doorkeeper.ts";
 
 const SAY_EVERY_MS = 60_000;
 

@@ -1,7 +1,9 @@
 /** The first start of a mesh: its first MeshRootCertificate, as OSM's installer made it. */
 
 import type { Config } from "../config.ts";
-import type { Clock, Log, StateStore } from "../controller/ports.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { Log } from "../ports/log.ts";
+import type { StateStore } from "../ports/store.ts";
 import type { RootFiles } from "../stores/files/root-files.ts";
 
 /** Names that OSM gave them (osm-compatibility.md). */

@@ -3,17 +3,18 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import type { Logger } from "pino";
 import { clockSpan } from "../controller/checked-clock.ts";
-import { type Clock, MANAGED_BY, type SecretStore } from "../controller/ports.ts";
 import type { RotationController } from "../controller/rotation-controller.ts";
 import { MeshrootError } from "../core/errors.ts";
-import type { RootId, TrustInForce } from "../core/trust.ts";
+import type { RootId, TrustInForce } from "../core/roots/trust.ts";
+import { complainer } from "../ops/complainer.ts";
 import { inspect } from "../pki/inspect.ts";
 import { renewalTime } from "../pki/profiles.ts";
-import type { ClientIdentity } from "../xds/client-identity.ts";
+import type { Clock } from "../ports/clock.ts";
+import { MANAGED_BY, type SecretStore } from "../ports/store.ts";
+import type { ClientIdentity } from "../secrets/client-identity.ts";
 import type { XdsServer } from "../xds/server.ts";
 import type { FrontCredentials } from "../xds/tls-front.ts";
-import { complainer } from "./complainer.ts";
-import { clientCaPem, type Issuing } from "./issuing.ts";
+import { type CertificateMaker, clientCaPem } from "./certificate-maker.ts";
 
 /**
  * A mesh that has run before starts even if its root can't sign for us any more, because the way out is a rotation to another
@@ -72,14 +73,14 @@ type Entry = {
  * deleted MRC's key is destroyed at once, while its certificate stays on the xDS port until no connection needs it (C5).
  */
 export class ServerCredentials {
-  readonly #issuing: Issuing;
+  readonly #issuing: CertificateMaker;
   readonly #secrets: SecretStore;
   readonly #ref: { readonly name: string; readonly namespace: string };
   readonly #clock: Clock;
   #isSaved = true;
   #current: Entry | undefined;
 
-  constructor(deps: { issuing: Issuing; secrets: SecretStore; namespace: string; clock: Clock }) {
+  constructor(deps: { issuing: CertificateMaker; secrets: SecretStore; namespace: string; clock: Clock }) {
     this.#issuing = deps.issuing;
     this.#secrets = deps.secrets;
     this.#clock = deps.clock;

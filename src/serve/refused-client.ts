@@ -2,7 +2,7 @@
 
 import type { RotationController } from "../controller/rotation-controller.ts";
 import { isUuid } from "../core/identity.ts";
-import { rootOf } from "../core/trust.ts";
+import { rootOf } from "../core/roots/trust.ts";
 import type { RefusedClient } from "../xds/tls-front.ts";
 
 export type RefusedLine = {

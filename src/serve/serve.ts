@@ -4,42 +4,42 @@ import type { Logger } from "pino";
 import type { Config } from "../config.ts";
 import { Authorities } from "../controller/authorities.ts";
 import { type CheckedClock, checkedClock } from "../controller/checked-clock.ts";
-import { LeafIssuer } from "../controller/leaf-issuer.ts";
+import { LeafCache } from "../controller/leaf-cache.ts";
 import { MeshSecrets } from "../controller/mesh-secrets.ts";
-import type { Clock } from "../controller/ports.ts";
 import type { RootProofs } from "../controller/root-proofs.ts";
 import { RotationController } from "../controller/rotation-controller.ts";
 import { type MeshStatus, meshStatus } from "../controller/status.ts";
-import { outdated } from "../core/connections.ts";
 import { raise } from "../core/errors.ts";
-import { ownerProblem } from "../core/proxy-owner.ts";
-import { rootOf } from "../core/trust.ts";
+import { outdated } from "../core/evidence/outdated.ts";
+import { ownerProblem } from "../core/evidence/proxy-owner.ts";
+import { rootOf } from "../core/roots/trust.ts";
+import { complainer } from "../ops/complainer.ts";
 import { openGrpcPort, openGrpcSocket } from "../ops/grpc-port.ts";
 import { closeHttp, httpApp, serveHttp } from "../ops/http.ts";
 import type { Door } from "../ops/keep-door.ts";
 import { createMetrics } from "../ops/metrics.ts";
+import type { Clock } from "../ports/clock.ts";
 import { createTresor } from "../providers/tresor.ts";
-import type { BeforeStep } from "../stores/files/atomic-write.ts";
+import type { BeforeStep } from "../runtime/atomic-write.ts";
+import { connectionBudget, openFilesLimit } from "../runtime/open-files.ts";
+import { type ClientIdentity, identifyClient } from "../secrets/client-identity.ts";
+import { SecretSource } from "../secrets/secret-source.ts";
 import { openDataDir } from "../stores/files/data-dir.ts";
 import { rootFiles } from "../stores/files/root-files.ts";
 import { secretFiles } from "../stores/files/secret-files.ts";
 import { readServices, watchServices } from "../stores/files/services-file.ts";
-import { type ClientIdentity, identifyClient } from "../xds/client-identity.ts";
-import { SecretSource } from "../xds/secret-source.ts";
 import { XdsServer } from "../xds/server.ts";
 import { adminApp } from "./admin-api.ts";
 import { auditStandingWords, liveOperator } from "./audited-operator.ts";
+import { handOut, type Owners } from "./bootstrap-credentials.ts";
+import { CertificateMaker, spreadRenewal, XDS_SERVER_NAMES } from "./certificate-maker.ts";
 import { checkedState } from "./checked-state.ts";
 import { collectMetrics } from "./collect-metrics.ts";
-import { complainer } from "./complainer.ts";
 import { turnedAwayAt } from "./doors.ts";
 import { firstRoot } from "./first-root.ts";
-import { handOut, type Owners } from "./hand-out.ts";
-import { Issuing, spreadRenewal, XDS_SERVER_NAMES } from "./issuing.ts";
-import { connectionBudget, openFilesLimit } from "./open-files.ts";
+import { holdsSecret, rootProofs } from "./make-root-proofs.ts";
 import { firstCredentials, keepCredentials, ServerCredentials } from "./own-credentials.ts";
 import { refusedLine } from "./refused-client.ts";
-import { holdsSecret, rootProofs } from "./root-proofs.ts";
 import { SideServices } from "./side-services.ts";
 import { ADMIN_SOCKET, GRPC_SOCKET, placeSocket } from "./sockets.ts";
 import { checkedSystemClock } from "./system-clock.ts";
@@ -139,9 +139,9 @@ async function start(
   auditStandingWords(controller.ledger, log);
 
   const metrics = createMetrics();
-  const issuing = new Issuing(authorities, clock, config);
+  const issuing = new CertificateMaker(authorities, clock, config);
   let source: SecretSource | undefined;
-  const issuer = new LeafIssuer({
+  const issuer = new LeafCache({
     clock,
     log,
     make: async (kind, proxy, root) => {

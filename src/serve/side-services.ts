@@ -3,16 +3,16 @@
 import type { Server } from "@grpc/grpc-js";
 import type { MeshSecrets } from "../controller/mesh-secrets.ts";
 import type { RotationController } from "../controller/rotation-controller.ts";
+import type { ProxyRow } from "../core/evidence/ledger-state.ts";
+import { secretStates } from "../core/evidence/secret-states.ts";
 import { foreignText } from "../core/foreign-text.ts";
 import { proxyUri } from "../core/identity.ts";
-import type { ProxyRow } from "../core/ledger-state.ts";
-import { secretStates } from "../core/secret-states.ts";
 import { addClientStatus, CLIENT_STATUS, type ClientState } from "../ops/client-status.ts";
 import { HEALTH, ServiceHealth } from "../ops/health.ts";
 import { addReflection } from "../ops/reflection.ts";
-import type { ClientIdentity } from "../xds/client-identity.ts";
+import type { ClientIdentity } from "../secrets/client-identity.ts";
+import { SECRET_TYPE_URL } from "../secrets/secret-codec.ts";
 import { AGENT_NAME } from "../xds/client-wire.ts";
-import { SECRET_TYPE_URL } from "../xds/secret-codec.ts";
 import { AGGREGATED, SECRETS } from "../xds/services.ts";
 import type { XdsClient } from "../xds/source.ts";
 

@@ -10,8 +10,8 @@ import {
   type sendUnaryData,
   status,
 } from "@grpc/grpc-js";
-import { guarded } from "../core/grpc-guard.ts";
 import { tokenBucket } from "../core/token-bucket.ts";
+import { guarded } from "../runtime/grpc-guard.ts";
 import { Connections, type XdsConnection } from "./connections.ts";
 import { fetchResources } from "./fetch.ts";
 import { AGGREGATED, type DiscoveryService, serviceOf } from "./services.ts";

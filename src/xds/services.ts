@@ -5,7 +5,7 @@ import type { MethodDefinition } from "@grpc/grpc-js";
 /** A method whose requests and responses are the bytes on the wire. */
 export type RawMethod = MethodDefinition<Buffer, Buffer>;
 
-/** A push to thousands of proxies must not run every message through a generic encoder (design.md section 5). */
+/** A push to thousands of proxies must not run every message through a generic encoder. */
 export const AS_BYTES = {
   requestSerialize: same,
   requestDeserialize: same,

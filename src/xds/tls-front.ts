@@ -7,8 +7,8 @@ import { constants, createHash, X509Certificate } from "node:crypto";
 import type { Socket } from "node:net";
 import { createServer, type Server, type TLSSocket } from "node:tls";
 import { formatHostPort } from "../core/address.ts";
-import { Doorkeeper, type DoorLimits, type TurnedAway } from "../core/doorkeeper.ts";
 import { cannotListen, MeshrootError } from "../core/errors.ts";
+import { Doorkeeper, type DoorLimits, type TurnedAway } from "../runtime/doorkeeper.ts";
 
 export type FrontCredentials = {
   readonly certificatePem: string;

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { startAgent } from "../../src/agent/agent.ts";
 import { MeshrootError } from "../../src/core/errors.ts";
-import { XDS_BUNDLE, XDS_LEAF } from "../../src/core/secret-names.ts";
+import { XDS_BUNDLE, XDS_LEAF } from "../../src/core/evidence/secret-names.ts";
 import { writeCredentials } from "../../src/envoy/credentials-dir.ts";
 import { createLog } from "../../src/ops/log.ts";
 import { agentFolder } from "../support/agent.ts";

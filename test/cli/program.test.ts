@@ -4,7 +4,7 @@ import type { CliContext } from "../../src/cli/context.ts";
 import { runCli } from "../../src/cli/program.ts";
 import type { RootStatus } from "../../src/controller/status.ts";
 import { type ErrorCode, MeshrootError } from "../../src/core/errors.ts";
-import type { RootListing } from "../../src/core/mesh-root.ts";
+import type { RootListing } from "../../src/core/roots/mesh-root.ts";
 import { root } from "../support/roots.ts";
 
 const UNUSED = () => Promise.reject(new Error("not expected here"));

@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Durability } from "../../src/controller/durability.ts";
-import type { StateStore } from "../../src/controller/ports.ts";
-import { emptyLedger } from "../../src/core/ledger-state.ts";
+import { emptyLedger } from "../../src/core/evidence/ledger-state.ts";
+import type { StateStore } from "../../src/ports/store.ts";
 import { inForce } from "../support/desk.ts";
 
 function durability() {

@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Authorities } from "../../src/controller/authorities.ts";
 import { KnownRoots } from "../../src/controller/known-roots.ts";
-import type { CertificateProvider } from "../../src/controller/ports.ts";
-import type { MeshRoot, Role } from "../../src/core/mesh-root.ts";
-import { desiredTrust, initialTrust } from "../../src/core/trust.ts";
+import type { MeshRoot, Role } from "../../src/core/roots/mesh-root.ts";
+import { desiredTrust, initialTrust } from "../../src/core/roots/trust.ts";
+import type { CertificateProvider } from "../../src/ports/provider.ts";
 import { trustingProofs } from "../support/trusting-proofs.ts";
 
 const QUIET = { debug() {}, info() {}, warn() {}, error() {} };

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Leaf, LeafIssuer } from "../../src/controller/leaf-issuer.ts";
+import type { Leaf, LeafCache } from "../../src/controller/leaf-cache.ts";
 import { MeshSecrets } from "../../src/controller/mesh-secrets.ts";
 import type { RotationController } from "../../src/controller/rotation-controller.ts";
 import { bundle, Desk, inForce, LEAF, leaf } from "../support/desk.ts";
@@ -19,7 +19,7 @@ function restarted() {
   const made = { fingerprint: "M", root: "b", privateKeyPem: "-", notAfter: now + 1e9 } as Leaf;
   const secrets = new MeshSecrets({
     controller: { ...controller, setWanted() {}, replan() {} } as unknown as RotationController,
-    issuer: { current: () => made } as unknown as LeafIssuer,
+    issuer: { current: () => made } as unknown as LeafCache,
     clock: { now: () => desk.now, after: () => () => undefined },
     log: QUIET,
   });

@@ -3,9 +3,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { findProxy, operatorEvent } from "../../src/controller/operator.ts";
-import { type LedgerEvent, record } from "../../src/core/ledger.ts";
-import { counts } from "../../src/core/ledger-queries.ts";
-import { emptyLedger, type Ledger } from "../../src/core/ledger-state.ts";
+import { type LedgerEvent, record } from "../../src/core/evidence/ledger.ts";
+import { counts } from "../../src/core/evidence/ledger-queries.ts";
+import { emptyLedger, type Ledger } from "../../src/core/evidence/ledger-state.ts";
 import { ownCredential } from "../support/desk.ts";
 
 const NOW = 1_000_000;

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { freePorts } from "../../src/cli/demo/free-ports.ts";
 import type { MeshStatus } from "../../src/controller/status.ts";
-import { DEFAULT_NAMESPACE } from "../../src/core/mesh-root.ts";
+import { DEFAULT_NAMESPACE } from "../../src/core/roots/mesh-root.ts";
 import { ENVOY_VERSIONS, type EnvoyBinary } from "../../src/envoy/binary.ts";
 import { secretFiles } from "../../src/stores/files/secret-files.ts";
 import { startCrashEnvoys } from "../support/crash-envoys.ts";

@@ -1,4 +1,4 @@
-/** The six steps of the table (design.md section 1) on real Envoys in all four protocols, under load. */
+/** The six steps of the table in README.md on real Envoys in all four protocols, under load. */
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";

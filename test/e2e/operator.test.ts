@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { parse, stringify } from "yaml";
 import type { ProxyFiles } from "../../src/cli/demo/mesh.ts";
-import type { Hold } from "../../src/core/holds.ts";
+import type { Hold } from "../../src/core/rotation/holds.ts";
 import { ENVOY_VERSIONS, type EnvoyBinary } from "../../src/envoy/binary.ts";
 import { fileSource } from "../../src/envoy/secret-sources.ts";
 import { A, B, type E2eMesh, proxyOf, startMesh } from "../support/e2e-mesh.ts";

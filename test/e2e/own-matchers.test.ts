@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import type { ProxyFiles } from "../../src/cli/demo/mesh.ts";
 import { principalOf, type SanForm } from "../../src/core/identity.ts";
-import { DEFAULT_TRUST_DOMAIN } from "../../src/core/mesh-root.ts";
+import { DEFAULT_TRUST_DOMAIN } from "../../src/core/roots/mesh-root.ts";
 import { ENVOY_VERSIONS, type EnvoyBinary } from "../../src/envoy/binary.ts";
 import { A, B, type E2eMesh, MESH_NAMESPACE, startMesh } from "../support/e2e-mesh.ts";
 import { editBootstrap } from "../support/edit-proxy.ts";

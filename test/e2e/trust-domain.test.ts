@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { requestOperation } from "../../src/cli/admin-client.ts";
+import { requestOperation } from "../../src/access/admin-client.ts";
 import type { ProxyFiles } from "../../src/cli/demo/mesh.ts";
 import type { MeshStatus } from "../../src/controller/status.ts";
 import { principalOf, type SanForm, type ServiceIdentity } from "../../src/core/identity.ts";

@@ -7,7 +7,7 @@ import { test } from "node:test";
 const read = (path: string) => readFile(new URL(`../../${path}`, import.meta.url), "utf8");
 
 test("docs/waiting.md has every reason of a hold", async () => {
-  const [source, document] = await Promise.all([read("src/core/holds.ts"), read("docs/waiting.md")]);
+  const [source, document] = await Promise.all([read("src/core/rotation/holds.ts"), read("docs/waiting.md")]);
   const union = /export type HoldReason =([^;]+);/.exec(source)?.[1] ?? "";
   const reasons = [...union.matchAll(/"(\w+)"/g)].map(([, reason = ""]) => reason);
   assert.ok(reasons.length >= 11);

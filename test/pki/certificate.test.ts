@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { generateKeyPairSync, X509Certificate } from "node:crypto";
 import { test } from "node:test";
 import * as x509 from "@peculiar/x509";
-import { createAuthority } from "../../src/pki/authority.ts";
 import {
   type CertificateFields,
   encodeName,
@@ -14,6 +13,7 @@ import {
 import { keyId } from "../../src/pki/extensions.ts";
 import { inspect } from "../../src/pki/inspect.ts";
 import { generateKeyPair, type KeyAlgorithm, privateKeyPem } from "../../src/pki/keys.ts";
+import { localAuthority } from "../../src/pki/local-authority.ts";
 import { certificatePem } from "../../src/pki/pem.ts";
 import { openssl, opensslVerify } from "../support/openssl.ts";
 import { NOW, settableClock, testCa, testLeaf } from "../support/pki.ts";
@@ -43,7 +43,7 @@ test("P-521 CA keys of an operator sign with SHA-512", async () => {
   const { fields } = await selfSigned({ ...keyPair });
   const pem = certificatePem(await signCertificate(fields, keyPair.privateKey));
   const { privateKey } = keyPair;
-  const authority = createAuthority({ certificatePem: pem, privateKey, clock: settableClock() });
+  const authority = localAuthority({ certificatePem: pem, privateKey, clock: settableClock() });
   const { chainPem } = await testLeaf(authority);
   opensslVerify(chainPem, pem, NOW);
   assert.match(openssl(["x509", "-in", "leaf", "-noout", "-text"], { leaf: chainPem }), /ecdsa-with-SHA512/);

@@ -3,12 +3,12 @@ import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
 import { test } from "node:test";
 import * as x509 from "@peculiar/x509";
-import type { KeyPair } from "../../src/controller/ports.ts";
 import type { Problem } from "../../src/core/errors.ts";
-import { createAuthority } from "../../src/pki/authority.ts";
 import { checkBundle, checkLeaf } from "../../src/pki/check.ts";
 import { privateKeyPem } from "../../src/pki/keys.ts";
+import { localAuthority } from "../../src/pki/local-authority.ts";
 import { serviceLeaf } from "../../src/pki/profiles.ts";
+import type { KeyPair } from "../../src/ports/provider.ts";
 import { EXTENSIONS, foreignCertificate } from "../support/foreign-certificates.ts";
 import { opensslVerify } from "../support/openssl.ts";
 import { BOOKBUYER, DAY_MS, FORM, HOUR_MS, NOW, settableClock, testCa, testLeaf } from "../support/pki.ts";
@@ -120,7 +120,7 @@ test("intermediates count: order, time, path length", async () => {
   const top = await foreignCertificate({ extensions: [ca, certSign], name: [{ CN: ["top"] }] });
   const mid = await foreignCertificate({ extensions: [ca, certSign], name: [{ CN: ["mid"] }], issuer: top });
   const clock = settableClock();
-  const authority = createAuthority({ certificatePem: mid.pem, privateKey: mid.keyPair.privateKey, clock });
+  const authority = localAuthority({ certificatePem: mid.pem, privateKey: mid.keyPair.privateKey, clock });
   const { chainPem, keyPair } = await testLeaf(authority);
   const check = (chain: string, rootPem: string, now = NOW) =>
     checkLeaf({ chainPem: chain, privateKeyPem: privateKeyPem(keyPair), rootPem, now });

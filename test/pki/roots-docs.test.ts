@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { inspect } from "../../src/pki/inspect.ts";
 import { createRootProver } from "../../src/pki/prove-root.ts";
-import { XDS_SERVER_NAMES } from "../../src/serve/issuing.ts";
+import { XDS_SERVER_NAMES } from "../../src/serve/certificate-maker.ts";
 import { temporaryDirectory } from "../support/data-dir.ts";
 import { authorityOf } from "../support/odd-roots.ts";
 

@@ -2,14 +2,14 @@
 
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import type { CertificateAuthority, CertificateProvider } from "../../src/controller/ports.ts";
 import { MeshrootError } from "../../src/core/errors.ts";
-import type { MeshRoot, ProviderSpec } from "../../src/core/mesh-root.ts";
+import type { MeshRoot, ProviderSpec } from "../../src/core/roots/mesh-root.ts";
 import { checkBundle, checkLeaf } from "../../src/pki/check.ts";
 import { inspect } from "../../src/pki/inspect.ts";
 import { generateKeyPair, type KeyAlgorithm, privateKeyPem } from "../../src/pki/keys.ts";
 import { parseBundle } from "../../src/pki/pem.ts";
 import { serviceLeaf, xdsClient, xdsServer } from "../../src/pki/profiles.ts";
+import type { CertificateAuthority, CertificateProvider } from "../../src/ports/provider.ts";
 import { opensslVerify } from "../support/openssl.ts";
 import { BOOKBUYER, FORM, HOUR_MS, type SettableClock } from "../support/pki.ts";
 

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { waitingLines, waysOut } from "../../src/core/hold-words.ts";
+import { waitingLines, waysOut } from "../../src/core/rotation/hold-words.ts";
 import { askForNext, holdOf, NEXT, say, signerMoves } from "../support/operator.ts";
 import { MESH_NAMES, startRawProxy } from "../support/raw-proxy.ts";
 import { runMeshroot } from "../support/run-meshroot.ts";

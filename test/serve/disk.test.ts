@@ -7,7 +7,7 @@ import { readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import type { WriteStep } from "../../src/stores/files/atomic-write.ts";
+import type { WriteStep } from "../../src/runtime/atomic-write.ts";
 import { temporaryDirectory } from "../support/data-dir.ts";
 import { grpcCaller } from "../support/grpc-call.ts";
 import { holdOf, NEXT, signerMoves } from "../support/operator.ts";

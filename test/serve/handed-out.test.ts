@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { requestBootstrap } from "../../src/cli/admin-client.ts";
+import { requestBootstrap } from "../../src/access/admin-client.ts";
 import { offlineBootstrap } from "../../src/serve/offline.ts";
 import { startRawProxy } from "../support/raw-proxy.ts";
 import { FIRST, startServer, type TestServer, until } from "../support/server.ts";

@@ -5,7 +5,7 @@ import { generateKeyPairSync } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { requestBootstrap } from "../../src/cli/admin-client.ts";
+import { requestBootstrap } from "../../src/access/admin-client.ts";
 import { grpcSocketPath } from "../../src/serve/sockets.ts";
 import { grpcCaller } from "../support/grpc-call.ts";
 import { startRawProxy } from "../support/raw-proxy.ts";

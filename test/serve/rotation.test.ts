@@ -6,7 +6,7 @@ import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { parse } from "yaml";
-import { serverStatus } from "../../src/cli/admin-client.ts";
+import { serverStatus } from "../../src/access/admin-client.ts";
 import { MESH_NAMES, nameOf, type RawProxy, startRawProxy, versionOf } from "../support/raw-proxy.ts";
 import { FIRST, startServer, type TestServer, until } from "../support/server.ts";
 

@@ -7,7 +7,7 @@ import { createServer, type RequestListener, request } from "node:http";
 import type { AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { requestBootstrap, requestOperation, serverStatus } from "../../src/cli/admin-client.ts";
+import { requestBootstrap, requestOperation, serverStatus } from "../../src/access/admin-client.ts";
 import { envoyAdmin } from "../../src/envoy/admin.ts";
 import { ADMIN_SOCKET, adminSocketPath, grpcSocketPath, placeSocket, trustedSocket } from "../../src/serve/sockets.ts";
 import { temporaryDirectory } from "../support/data-dir.ts";

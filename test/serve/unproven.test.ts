@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { waysOut } from "../../src/core/hold-words.ts";
+import { waysOut } from "../../src/core/rotation/hold-words.ts";
 import { askForNext, holdOf, NEXT, say, signerMoves } from "../support/operator.ts";
 import { MESH_NAMES, type RawProxy, startRawProxy } from "../support/raw-proxy.ts";
 import { runMeshroot } from "../support/run-meshroot.ts";

@@ -6,10 +6,10 @@
 import { appendFileSync, statSync, truncateSync, writeSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { loadConfig } from "../../src/config.ts";
-import type { Clock } from "../../src/controller/ports.ts";
 import { createLog } from "../../src/ops/log.ts";
+import type { Clock } from "../../src/ports/clock.ts";
+import type { BeforeStep, WriteStep } from "../../src/runtime/atomic-write.ts";
 import { serve } from "../../src/serve/serve.ts";
-import type { BeforeStep, WriteStep } from "../../src/stores/files/atomic-write.ts";
 
 /** Of one process. */
 export type Orders = {

@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import type { TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { serverStatus } from "../../src/cli/admin-client.ts";
+import { serverStatus } from "../../src/access/admin-client.ts";
 import { freePorts } from "../../src/cli/demo/free-ports.ts";
 import type { EnvoyBinary } from "../../src/envoy/binary.ts";
 import type { XdsVariant } from "../../src/envoy/secret-sources.ts";

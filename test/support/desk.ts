@@ -1,7 +1,7 @@
 /** A ledger on a desk: events in short words, plans on demand. For the tests of the E-rules. */
 
-import type { Content } from "../../src/core/content.ts";
-import { record } from "../../src/core/ledger.ts";
+import type { Content } from "../../src/core/evidence/content.ts";
+import { record } from "../../src/core/evidence/ledger.ts";
 import {
   type Consumer,
   emptyLedger,
@@ -10,9 +10,9 @@ import {
   type ProxyRow,
   type Slot,
   type XdsCredential,
-} from "../../src/core/ledger-state.ts";
-import { type GateClock, type Plan, planRotation } from "../../src/core/rotation-plan.ts";
-import { type DesiredTrust, type TrustedRoot, type TrustInForce, withRoots } from "../../src/core/trust.ts";
+} from "../../src/core/evidence/ledger-state.ts";
+import { type DesiredTrust, type TrustedRoot, type TrustInForce, withRoots } from "../../src/core/roots/trust.ts";
+import { type GateClock, type Plan, planRotation } from "../../src/core/rotation/rotation-plan.ts";
 
 export const SETTLE_MS = 5_000;
 export const RECOVERY_MS = 45_000;

@@ -3,11 +3,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
-import { requestBootstrap, serverStatus } from "../../src/cli/admin-client.ts";
+import { requestBootstrap, serverStatus } from "../../src/access/admin-client.ts";
 import { type Config, flagName, loadConfig, type Setting } from "../../src/config.ts";
-import type { Clock } from "../../src/controller/ports.ts";
 import type { RootProofs } from "../../src/controller/root-proofs.ts";
 import { createLog } from "../../src/ops/log.ts";
+import type { Clock } from "../../src/ports/clock.ts";
 import { serve } from "../../src/serve/serve.ts";
 
 export type TestServer = {

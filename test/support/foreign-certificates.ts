@@ -3,7 +3,7 @@
 import "reflect-metadata";
 import { KeyObject, webcrypto } from "node:crypto";
 import * as x509 from "@peculiar/x509";
-import type { KeyPair } from "../../src/controller/ports.ts";
+import type { KeyPair } from "../../src/ports/provider.ts";
 import { DAY_MS, NOW } from "./pki.ts";
 
 type CryptoKeyPair = webcrypto.CryptoKeyPair;

@@ -4,8 +4,8 @@
  */
 
 import type { TestContext } from "node:test";
+import { encodeValidationContext, SECRET_TYPE_URL } from "../../src/secrets/secret-codec.ts";
 import { type Packing, type ResourceSource, resourceMap, type StreamEvent, XdsServer } from "../../src/xds/index.ts";
-import { encodeValidationContext, SECRET_TYPE_URL } from "../../src/xds/secret-codec.ts";
 import type { XdsServerDeps } from "../../src/xds/server.ts";
 import { decodeAny } from "../../src/xds/wire.ts";
 import { makeTestLeaf, makeTestRoot } from "./test-certificates.ts";

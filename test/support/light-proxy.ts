@@ -5,7 +5,7 @@
 
 import { X509Certificate } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { DecodedSecret } from "../../src/xds/secret-codec.ts";
+import type { DecodedSecret } from "../../src/secrets/secret-codec.ts";
 import { type ClientTls, type Response, xdsClient } from "./xds-client.ts";
 
 export type Variant = "sotw" | "delta" | "ads" | "deltaAds";

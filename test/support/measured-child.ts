@@ -4,9 +4,9 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 import { loadConfig } from "../../src/config.ts";
 import { createLog } from "../../src/ops/log.ts";
+import { encodeValidationContext, SECRET_TYPE_URL } from "../../src/secrets/secret-codec.ts";
 import { serve } from "../../src/serve/serve.ts";
 import { resourceMap, XdsServer } from "../../src/xds/index.ts";
-import { encodeValidationContext, SECRET_TYPE_URL } from "../../src/xds/secret-codec.ts";
 import { decodeAny } from "../../src/xds/wire.ts";
 
 /** The generic layer (`meshroot/xds`) with one secret for everybody. */

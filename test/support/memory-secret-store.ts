@@ -1,7 +1,7 @@
 /** A SecretStore in memory. As a real store does, it awaits before it acts, so that callers can race. */
 
-import type { Secret, SecretStore } from "../../src/controller/ports.ts";
-import type { SecretRef } from "../../src/core/mesh-root.ts";
+import type { SecretRef } from "../../src/core/roots/mesh-root.ts";
+import type { Secret, SecretStore } from "../../src/ports/store.ts";
 
 export type MemorySecretStore = SecretStore & {
   /** What is stored, by `namespace/name`. */

@@ -1,9 +1,9 @@
 /** Roots as operators bring them, made by the openssl command: each kind that failed, and each that has to stay good. */
 
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import type { CertificateAuthority } from "../../src/controller/ports.ts";
-import { createAuthority } from "../../src/pki/authority.ts";
+import { localAuthority } from "../../src/pki/local-authority.ts";
 import { certificatePem } from "../../src/pki/pem.ts";
+import type { CertificateAuthority } from "../../src/ports/provider.ts";
 import { systemClock } from "../../src/serve/system-clock.ts";
 import { openssl } from "./openssl.ts";
 
@@ -72,5 +72,5 @@ export function longLength(root: OddRoot): OddRoot {
 }
 
 export function authorityOf({ certificatePem: pem, keyPem }: OddRoot): CertificateAuthority {
-  return createAuthority({ certificatePem: pem, privateKey: createPrivateKey(keyPem), clock: systemClock });
+  return localAuthority({ certificatePem: pem, privateKey: createPrivateKey(keyPem), clock: systemClock });
 }

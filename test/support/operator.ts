@@ -1,8 +1,8 @@
 /** The second half of a rotation as an operator sees it, and an operator's words, on the server under test. */
 
-import { requestOperation } from "../../src/cli/admin-client.ts";
+import { requestOperation } from "../../src/access/admin-client.ts";
 import type { OperatorAction } from "../../src/controller/operator.ts";
-import type { Hold } from "../../src/core/holds.ts";
+import type { Hold } from "../../src/core/rotation/holds.ts";
 import { FIRST, type TestServer, until } from "./server.ts";
 
 export const NEXT = "next";

@@ -1,10 +1,11 @@
 /** Roots, leaves and a clock for tests of pki/ and the providers, at a fixed moment. */
 
-import type { CertificateAuthority, Clock, KeyPair } from "../../src/controller/ports.ts";
-import { createAuthority } from "../../src/pki/authority.ts";
 import { generateKeyPair, type KeyAlgorithm } from "../../src/pki/keys.ts";
+import { localAuthority } from "../../src/pki/local-authority.ts";
 import { serviceLeaf } from "../../src/pki/profiles.ts";
 import { createRootCa, type RootCaOptions } from "../../src/pki/root-ca.ts";
+import type { Clock } from "../../src/ports/clock.ts";
+import type { CertificateAuthority, KeyPair } from "../../src/ports/provider.ts";
 
 export const NOW = Date.parse("2026-06-01T12:00:00Z");
 export const HOUR_MS = 3_600_000;
@@ -45,7 +46,7 @@ export async function testCa(options: Partial<RootCaOptions> = {}): Promise<Test
     ...options,
   });
   return {
-    authority: createAuthority({ certificatePem, privateKey: keyPair.privateKey, clock }),
+    authority: localAuthority({ certificatePem, privateKey: keyPair.privateKey, clock }),
     certificatePem,
     keyPair,
     clock,

@@ -6,6 +6,7 @@
 import { once } from "node:events";
 import { type ClientHttp2Session, connect } from "node:http2";
 import type { TestContext } from "node:test";
+import { type DecodedSecret, decodeSecret, SECRET_TYPE_URL } from "../../src/secrets/secret-codec.ts";
 import {
   decodeDeltaResponse,
   decodeSotwResponse,
@@ -13,7 +14,6 @@ import {
   encodeSotwRequest,
   type ReceivedResponse,
 } from "../../src/xds/client-wire.ts";
-import { type DecodedSecret, decodeSecret, SECRET_TYPE_URL } from "../../src/xds/secret-codec.ts";
 import { eachMessage, framed, rawCall } from "./grpc-frames.ts";
 import { until } from "./server.ts";
 import type { ClientTls } from "./xds-client.ts";

@@ -1,6 +1,6 @@
 /** Roots for tests: `root("a", "active")` and the seed's manifests. */
 
-import type { MeshRoot, Role } from "../../src/core/mesh-root.ts";
+import type { MeshRoot, Role } from "../../src/core/roots/mesh-root.ts";
 
 export function root(name: string, role: Role, more: Partial<MeshRoot> = {}): MeshRoot {
   return {

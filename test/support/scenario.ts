@@ -3,8 +3,8 @@
  * simulated proxies in between. A block prints the lines of the status that it changed; `show-wire` adds the messages.
  */
 
-import { syncState } from "../../src/core/ledger-queries.ts";
-import type { MeshRoot, Role } from "../../src/core/mesh-root.ts";
+import { syncState } from "../../src/core/evidence/ledger-queries.ts";
+import type { MeshRoot, Role } from "../../src/core/roots/mesh-root.ts";
 import type { MeshProxy } from "./model/proxy.ts";
 import { hangUpAll, reap } from "./model/wires.ts";
 import { World } from "./model/world.ts";

@@ -2,7 +2,7 @@
 
 import type { TestContext } from "node:test";
 import { Server, ServerCredentials, type ServerDuplexStream, type StatusObject, status } from "@grpc/grpc-js";
-import { encodeTlsCertificate, encodeValidationContext, SECRET_TYPE_URL } from "../../src/xds/secret-codec.ts";
+import { encodeTlsCertificate, encodeValidationContext, SECRET_TYPE_URL } from "../../src/secrets/secret-codec.ts";
 import {
   type DeltaRequest,
   decodeDeltaRequest,

@@ -3,7 +3,7 @@
 import { X509Certificate } from "node:crypto";
 import type { TestContext } from "node:test";
 import { Server, ServerCredentials, type ServerDuplexStream, status } from "@grpc/grpc-js";
-import { encodeTlsCertificate, encodeValidationContext, SECRET_TYPE_URL } from "../../src/xds/secret-codec.ts";
+import { encodeTlsCertificate, encodeValidationContext, SECRET_TYPE_URL } from "../../src/secrets/secret-codec.ts";
 import { decodeDeltaRequest, encodeDeltaResponse } from "../../src/xds/wire.ts";
 import { secretDiscoveryService } from "./discovery-services.ts";
 import { until } from "./server.ts";

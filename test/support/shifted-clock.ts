@@ -1,6 +1,6 @@
 /** A server's clock that a test can put forward. Real Envoys don't see it: by less than a certificate's two minutes of back-dating. */
 
-import type { Clock } from "../../src/controller/ports.ts";
+import type { Clock } from "../../src/ports/clock.ts";
 import { systemClock } from "../../src/serve/system-clock.ts";
 
 export type ShiftedClock = Clock & {

@@ -14,7 +14,7 @@
  */
 
 import assert from "node:assert/strict";
-import { SECRET_TYPE_URL } from "../../src/xds/secret-codec.ts";
+import { SECRET_TYPE_URL } from "../../src/secrets/secret-codec.ts";
 import { contents, type GenericXds } from "./generic-xds.ts";
 import { until } from "./server.ts";
 import type { DeltaAsk, Response, SotwAsk } from "./xds-client.ts";

@@ -11,6 +11,7 @@
  */
 
 import * as grpc from "@grpc/grpc-js";
+import { type DecodedSecret, decodeSecret, SECRET_TYPE_URL } from "../../src/secrets/secret-codec.ts";
 import {
   type ClientDeltaRequest,
   type ClientNode,
@@ -21,7 +22,6 @@ import {
   encodeSotwRequest,
   type ReceivedResponse,
 } from "../../src/xds/client-wire.ts";
-import { type DecodedSecret, decodeSecret, SECRET_TYPE_URL } from "../../src/xds/secret-codec.ts";
 import type { RawMethod } from "../../src/xds/services.ts";
 import { aggregatedDiscoveryService, secretDiscoveryService } from "./discovery-services.ts";
 import { type StreamEnd, XdsTestStream } from "./xds-stream.ts";

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { status } from "@grpc/grpc-js";
-import { SECRET_TYPE_URL } from "../../src/xds/secret-codec.ts";
+import { SECRET_TYPE_URL } from "../../src/secrets/secret-codec.ts";
 import { startServer, until } from "../support/server.ts";
 
 const CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster";

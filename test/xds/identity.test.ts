@@ -7,10 +7,10 @@ import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import type { CertificateAuthority, IssueRequest } from "../../src/controller/ports.ts";
-import { createAuthority } from "../../src/pki/authority.ts";
 import { generateKeyPair, privateKeyPem } from "../../src/pki/keys.ts";
+import { localAuthority } from "../../src/pki/local-authority.ts";
 import { createRootCa } from "../../src/pki/root-ca.ts";
+import type { CertificateAuthority, IssueRequest } from "../../src/ports/provider.ts";
 import { createTresor } from "../../src/providers/tresor.ts";
 import { secretFiles } from "../../src/stores/files/secret-files.ts";
 import { temporaryDirectory } from "../support/data-dir.ts";
@@ -96,7 +96,7 @@ test("who is no proxy of this mesh is refused, with who, why and what to do in t
     ...{ commonName: "osm-ca.openservicemesh.io", organization: "Open Service Mesh", country: "US", locality: "CA" },
     ...{ algorithm: "ec-p256", validityMs: DAY_MS, now: Date.now() },
   });
-  const stranger = createAuthority({
+  const stranger = localAuthority({
     certificatePem: other.certificatePem,
     privateKey: other.keyPair.privateKey,
     clock,

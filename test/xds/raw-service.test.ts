@@ -3,7 +3,7 @@ import { type TestContext, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import * as grpc from "@grpc/grpc-js";
 import protobuf from "protobufjs";
-import { encodeTlsCertificate, encodeValidationContext, SECRET_TYPE_URL } from "../../src/xds/secret-codec.ts";
+import { encodeTlsCertificate, encodeValidationContext, SECRET_TYPE_URL } from "../../src/secrets/secret-codec.ts";
 import {
   type DeltaRequest,
   decodeDeltaRequest,

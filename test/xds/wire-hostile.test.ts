@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { MeshrootError } from "../../src/core/errors.ts";
+import { decodeSecret } from "../../src/secrets/secret-codec.ts";
 import * as client from "../../src/xds/client-wire.ts";
-import { decodeSecret } from "../../src/xds/secret-codec.ts";
 import * as wire from "../../src/xds/wire.ts";
 import fc from "../support/property.ts";
 import { loadEnvoyProtos, written } from "../support/protos.ts";

@@ -3,12 +3,12 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type RunningAgent, startAgent } from "../../agent/agent.ts";
-import type { Log } from "../../controller/ports.ts";
 import { type EnvoyAdmin, envoyAdmin } from "../../envoy/admin.ts";
 import { renderProxyFiles } from "../../envoy/bootstrap.ts";
 import { writeCredentials } from "../../envoy/credentials-dir.ts";
 import { type EnvoyProcess, startEnvoy } from "../../envoy/process.ts";
 import type { XdsVariant } from "../../envoy/secret-sources.ts";
+import type { Log } from "../../ports/log.ts";
 import type { BootstrapAnswer, BootstrapRequest } from "../../serve/admin-api.ts";
 import { freePorts } from "./free-ports.ts";
 import { pairsInTurn } from "./pace.ts";

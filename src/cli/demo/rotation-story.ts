@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import type { MeshStatus } from "../../controller/status.ts";
 import { MeshrootError } from "../../core/errors.ts";
-import { DEFAULT_NAMESPACE, type MeshRoot, type Role } from "../../core/mesh-root.ts";
+import { DEFAULT_NAMESPACE, type MeshRoot, type Role } from "../../core/roots/mesh-root.ts";
 import type { LoadedContext } from "../../envoy/admin.ts";
 import { rootFiles } from "../../stores/files/root-files.ts";
 import type { Cause, Load } from "./load.ts";

@@ -11,9 +11,9 @@
 import { access, chmod, constants, mkdir, readdir, rm, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { MeshrootError } from "../../core/errors.ts";
-import { type BeforeStep, isTemporary } from "./atomic-write.ts";
-import { takeLock } from "./file-lock.ts";
-import { errorText, isSystemError, ownerHint } from "./system-error.ts";
+import { type BeforeStep, isTemporary } from "../../runtime/atomic-write.ts";
+import { takeLock } from "../../runtime/file-lock.ts";
+import { errorText, isSystemError, ownerHint } from "../../runtime/system-error.ts";
 
 export type DataDir = {
   /** Absolute path. */

@@ -2,8 +2,8 @@
 
 import { stringify } from "yaml";
 import type { Problem } from "../../core/errors.ts";
-import { MESH_ROOT_API_VERSION, MESH_ROOT_KIND, type MeshRoot, rootKey } from "../../core/mesh-root.ts";
-import { type ParseOptions, parseMeshRoot } from "../../core/mesh-root-parse.ts";
+import { MESH_ROOT_API_VERSION, MESH_ROOT_KIND, type MeshRoot, rootKey } from "../../core/roots/mesh-root.ts";
+import { type ParseOptions, parseMeshRoot } from "../../core/roots/mesh-root-parse.ts";
 import { listItems } from "./manifest-list.ts";
 import { type YamlDocument, type YamlFault, yamlDocuments } from "./yaml-documents.ts";
 

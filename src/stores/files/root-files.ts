@@ -5,13 +5,19 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { stringify } from "yaml";
 import { MeshrootError, type Problem } from "../../core/errors.ts";
-import { FORCE_UNSAFE_ANNOTATION, type MeshRoot, type Role, type RootListing, rootKey } from "../../core/mesh-root.ts";
-import { creationTimestamp, meshRootManifest } from "../../core/mesh-root-manifest.ts";
-import { type BeforeStep, createAtomically, removeDurably, writeAtomically } from "./atomic-write.ts";
-import { readText } from "./read-text.ts";
+import {
+  FORCE_UNSAFE_ANNOTATION,
+  type MeshRoot,
+  type Role,
+  type RootListing,
+  rootKey,
+} from "../../core/roots/mesh-root.ts";
+import { creationTimestamp, meshRootManifest } from "../../core/roots/mesh-root-manifest.ts";
+import { type BeforeStep, createAtomically, removeDurably, writeAtomically } from "../../runtime/atomic-write.ts";
+import { readText } from "../../runtime/read-text.ts";
+import { errorText, isSystemError } from "../../runtime/system-error.ts";
 import { findRoot, type Place, type RootDocument, readRootDocuments } from "./root-documents.ts";
 import { cutDocument, editDocument } from "./root-edit.ts";
-import { errorText, isSystemError } from "./system-error.ts";
 import { HOLDOFF_MS, type Watch, type WatchOptions, watchFiles } from "./watch-files.ts";
 
 export type RootFiles = {

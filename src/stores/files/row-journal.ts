@@ -8,8 +8,8 @@ import { dirname } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { MeshrootError } from "../../core/errors.ts";
 import { isObject } from "../../core/object-reader.ts";
-import { type BeforeStep, syncDirectory, writeAtomically } from "./atomic-write.ts";
-import { diskHint, errorText, faultText, isSystemError, ownerHint } from "./system-error.ts";
+import { type BeforeStep, syncDirectory, writeAtomically } from "../../runtime/atomic-write.ts";
+import { diskHint, errorText, faultText, isSystemError, ownerHint } from "../../runtime/system-error.ts";
 
 /** `value`: anything that JSON can hold, opaque here; null removes the row. */
 export type Row = { readonly key: string; readonly value: unknown };

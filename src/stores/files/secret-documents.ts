@@ -1,9 +1,9 @@
 /** The text of a file that holds a Kubernetes Secret, in the forms in which people keep one. No file system here. */
 
-import { MANAGED_BY, type Secret } from "../../controller/ports.ts";
 import { MeshrootError } from "../../core/errors.ts";
-import type { SecretRef } from "../../core/mesh-root.ts";
 import { type Fields, isObject } from "../../core/object-reader.ts";
+import type { SecretRef } from "../../core/roots/mesh-root.ts";
+import { MANAGED_BY, type Secret } from "../../ports/store.ts";
 import { listItems } from "./manifest-list.ts";
 import type { Place } from "./root-documents.ts";
 import { yamlDocuments } from "./yaml-documents.ts";

@@ -3,15 +3,21 @@
 import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { stringify } from "yaml";
-import type { Secret, SecretStore } from "../../controller/ports.ts";
 import { MeshrootError } from "../../core/errors.ts";
 import { isDnsLabel, isDnsName } from "../../core/identity.ts";
-import type { SecretRef } from "../../core/mesh-root.ts";
-import { type BeforeStep, createAtomically, removeDurably, syncDirectory, writeAtomically } from "./atomic-write.ts";
-import { readText } from "./read-text.ts";
+import type { SecretRef } from "../../core/roots/mesh-root.ts";
+import type { Secret, SecretStore } from "../../ports/store.ts";
+import {
+  type BeforeStep,
+  createAtomically,
+  removeDurably,
+  syncDirectory,
+  writeAtomically,
+} from "../../runtime/atomic-write.ts";
+import { readText } from "../../runtime/read-text.ts";
+import { diskHint, errorText, faultText, isSystemError } from "../../runtime/system-error.ts";
 import { cutDocument } from "./root-edit.ts";
 import { findSecret, unreadableSecret } from "./secret-documents.ts";
-import { diskHint, errorText, faultText, isSystemError } from "./system-error.ts";
 
 /** What people call a manifest; we write the first. */
 const ENDINGS = [".yaml", ".yml", ".json"] as const;

@@ -6,8 +6,8 @@
 import { MeshrootError, type Problem } from "../../core/errors.ts";
 import { identityName, isDnsLabel, type ServiceIdentity } from "../../core/identity.ts";
 import { isObject } from "../../core/object-reader.ts";
-import { readText } from "./read-text.ts";
-import { errorText, isSystemError } from "./system-error.ts";
+import { readText } from "../../runtime/read-text.ts";
+import { errorText, isSystemError } from "../../runtime/system-error.ts";
 import { type Watch, type WatchOptions, watchFiles } from "./watch-files.ts";
 import { yamlDocuments } from "./yaml-documents.ts";
 

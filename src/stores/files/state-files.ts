@@ -4,9 +4,9 @@ import { access, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { MeshrootError } from "../../core/errors.ts";
 import { isObject } from "../../core/object-reader.ts";
-import { type BeforeStep, tryToWrite, writeAtomically } from "./atomic-write.ts";
+import { type BeforeStep, tryToWrite, writeAtomically } from "../../runtime/atomic-write.ts";
+import { diskHint, errorText, faultText, isSystemError, ownerHint } from "../../runtime/system-error.ts";
 import { type Row, rowJournal } from "./row-journal.ts";
-import { diskHint, errorText, faultText, isSystemError, ownerHint } from "./system-error.ts";
 
 export type StateFiles = {
   /** The trust in force as it was last saved, undefined on a first start. Throws MR2004, also where only a ledger is there. */

@@ -4,8 +4,8 @@ import { once } from "node:events";
 import { chmod, mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { takeLock } from "../../../src/runtime/file-lock.ts";
 import { openDataDir } from "../../../src/stores/files/data-dir.ts";
-import { takeLock } from "../../../src/stores/files/file-lock.ts";
 import { temporaryDirectory } from "../../support/data-dir.ts";
 
 const MODULE = JSON.stringify(import.meta.resolve("../../../src/stores/files/data-dir.ts"));

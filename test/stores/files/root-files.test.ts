@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import type { RootListing } from "../../../src/core/mesh-root.ts";
+import type { RootListing } from "../../../src/core/roots/mesh-root.ts";
 import { rootFiles } from "../../../src/stores/files/root-files.ts";
 import { temporaryDirectory } from "../../support/data-dir.ts";
 import { manifest, root } from "../../support/roots.ts";

@@ -6,7 +6,7 @@ import { readFile, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { parse, stringify } from "yaml";
-import { meshRootManifest } from "../../../src/core/mesh-root-manifest.ts";
+import { meshRootManifest } from "../../../src/core/roots/mesh-root-manifest.ts";
 import { rootFiles } from "../../../src/stores/files/root-files.ts";
 import { temporaryDirectory } from "../../support/data-dir.ts";
 import { manifest, root } from "../../support/roots.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import type { WriteStep } from "../../../src/stores/files/atomic-write.ts";
+import type { WriteStep } from "../../../src/runtime/atomic-write.ts";
 import { stateFiles } from "../../../src/stores/files/state-files.ts";
 import { temporaryDirectory } from "../../support/data-dir.ts";
 

@@ -1,6 +1,6 @@
 /** Requests that nobody should send: right ones with absurd contents, and right ones with damage. */
 
-import { SECRET_TYPE_URL } from "../../../src/xds/secret-codec.ts";
+import { SECRET_TYPE_URL } from "../../../src/secrets/secret-codec.ts";
 import type { Variant } from "../../../src/xds/subscription-state.ts";
 import { bytes, type Message, message, text, toBuffer } from "../../../src/xds/wire-writer.ts";
 import type { Rng } from "./rng.ts";

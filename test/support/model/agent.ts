@@ -3,8 +3,8 @@
  * the Envoy has loaded of it (C2, C3). Envoy loads the folder some time later, or refuses to.
  */
 
+import { decodeSecret } from "../../../src/secrets/secret-codec.ts";
 import type { ReceivedResponse } from "../../../src/xds/client-wire.ts";
-import { decodeSecret } from "../../../src/xds/secret-codec.ts";
 import { type Held, sameSet } from "./credentials.ts";
 import { contentOf } from "./envoy.ts";
 import type { Link } from "./link.ts";

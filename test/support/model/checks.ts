@@ -1,11 +1,11 @@
 /** What must hold at every moment of every history. A breach throws `Breach` with the name of what was broken. */
 
-import type { LeafKind } from "../../../src/controller/leaf-issuer.ts";
-import { type Content, isLeaf } from "../../../src/core/content.ts";
-import { counts, syncState } from "../../../src/core/ledger-queries.ts";
-import type { Line, ProxyRow } from "../../../src/core/ledger-state.ts";
-import { XDS_BUNDLE, XDS_LEAF } from "../../../src/core/secret-names.ts";
-import type { TrustInForce } from "../../../src/core/trust.ts";
+import type { LeafKind } from "../../../src/controller/leaf-cache.ts";
+import { type Content, isLeaf } from "../../../src/core/evidence/content.ts";
+import { counts, syncState } from "../../../src/core/evidence/ledger-queries.ts";
+import type { Line, ProxyRow } from "../../../src/core/evidence/ledger-state.ts";
+import { XDS_BUNDLE, XDS_LEAF } from "../../../src/core/evidence/secret-names.ts";
+import type { TrustInForce } from "../../../src/core/roots/trust.ts";
 import type { Held } from "./credentials.ts";
 import { CONNECT_TIMEOUT_MS, type Context, type LoadedBundle, OWN } from "./envoy.ts";
 import { LEAF, type MeshProxy } from "./proxy.ts";

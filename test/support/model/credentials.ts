@@ -1,7 +1,7 @@
 /** The xDS credentials of a simulated proxy: a folder on disk, what its Envoy has loaded of it, and connections (C1-C6). */
 
-import type { Consumer } from "../../../src/core/ledger-state.ts";
-import type { TrustInForce } from "../../../src/core/trust.ts";
+import type { Consumer } from "../../../src/core/evidence/ledger-state.ts";
+import type { TrustInForce } from "../../../src/core/roots/trust.ts";
 import type { Link } from "./link.ts";
 
 export type Credential = {

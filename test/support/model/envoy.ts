@@ -3,7 +3,7 @@
  * It knows nothing of the server's code: it sees bytes only.
  */
 
-import { type DecodedSecret, decodeSecret } from "../../../src/xds/secret-codec.ts";
+import { type DecodedSecret, decodeSecret } from "../../../src/secrets/secret-codec.ts";
 
 /** How long a handshake begun before an ACK may still finish with what was loaded before (E11): Envoy's connect_timeout. */
 export const CONNECT_TIMEOUT_MS = 5_000;

@@ -1,7 +1,7 @@
 /** Random histories: made of steps, run from a seed, ended by a calm in which the mesh must come to what is desired. */
 
 import { createHash } from "node:crypto";
-import { syncState } from "../../../src/core/ledger-queries.ts";
+import { syncState } from "../../../src/core/evidence/ledger-queries.ts";
 import fc from "../property.ts";
 import { Breach } from "./checks.ts";
 import type { MeshProxy } from "./proxy.ts";

@@ -2,6 +2,7 @@
 
 import { EventEmitter } from "node:events";
 import type { ServerDuplexStream } from "@grpc/grpc-js";
+import { decodeSecret, SECRET_TYPE_URL } from "../../../src/secrets/secret-codec.ts";
 import {
   AGENT_NAME,
   decodeDeltaResponse,
@@ -10,7 +11,6 @@ import {
   encodeSotwRequest,
   type ReceivedResponse,
 } from "../../../src/xds/client-wire.ts";
-import { decodeSecret, SECRET_TYPE_URL } from "../../../src/xds/secret-codec.ts";
 import type { XdsStream } from "../../../src/xds/stream.ts";
 import type { Connection } from "./credentials.ts";
 

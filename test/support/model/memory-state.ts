@@ -1,8 +1,8 @@
 /** A state store in memory whose writes can be held back, and lost by a crash. */
 
 import type { TrustDocument } from "../../../src/controller/durable-state.ts";
-import type { StateStore } from "../../../src/controller/ports.ts";
 import { MeshrootError } from "../../../src/core/errors.ts";
+import type { StateStore } from "../../../src/ports/store.ts";
 
 type Write = { readonly apply: () => void; readonly done: () => void };
 

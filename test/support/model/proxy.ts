@@ -1,7 +1,7 @@
 /** A proxy of the model: an Envoy, how it speaks to us, and the state of its surroundings. */
 
+import type { Consumer } from "../../../src/core/evidence/ledger-state.ts";
 import type { ProxyIdentity } from "../../../src/core/identity.ts";
-import type { Consumer } from "../../../src/core/ledger-state.ts";
 import { CredentialFolder, SimulatedAgent } from "./agent.ts";
 import type { Connection, Held } from "./credentials.ts";
 import { type ContextShape, type Loaded, OWN, SimulatedEnvoy } from "./envoy.ts";

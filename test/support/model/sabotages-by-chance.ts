@@ -6,7 +6,7 @@ export const SABOTAGES_BY_CHANCE: readonly (Sabotage & { readonly caughtBy: stri
   {
     name: "names that are somebody else's are said again with each request",
     rule: "D9",
-    file: "src/xds/foreign-names.ts",
+    file: "src/secrets/foreign-names.ts",
     from: "foreign.length >= 2 * known.most",
     to: "foreign.length >= known.most",
     caughtBy: "test/serve/hostile-clients.test.ts",
@@ -78,7 +78,7 @@ export const SABOTAGES_BY_CHANCE: readonly (Sabotage & { readonly caughtBy: stri
   {
     name: "who lost the lock gives back somebody else's",
     rule: "one server",
-    file: "src/stores/files/file-lock.ts",
+    file: "src/runtime/file-lock.ts",
     from: "if (holder?.token === me.token)",
     to: "if (holder !== undefined && me !== undefined)",
     caughtBy: "test/stores/files/data-dir.test.ts",
@@ -94,18 +94,18 @@ export const SABOTAGES_BY_CHANCE: readonly (Sabotage & { readonly caughtBy: stri
   {
     name: "one proxy more than fit is not counted",
     rule: "holds",
-    file: "src/cli/holds.ts",
+    file: "src/cli/print-holds.ts",
     from: "if (more > 0)",
     to: "if (more > 1)",
-    caughtBy: "test/cli/holds.test.ts",
+    caughtBy: "test/cli/print-holds.test.ts",
   },
   {
     name: "a credential is handed out with the bundle of before",
     rule: "C5",
-    file: "src/serve/hand-out.ts",
+    file: "src/serve/bootstrap-credentials.ts",
     from: "if (controller.trust !== trust) continue;",
     to: "",
-    caughtBy: "test/serve/hand-out.test.ts",
+    caughtBy: "test/serve/bootstrap-credentials.test.ts",
   },
   {
     name: "a proxy that is known is said to have never connected",

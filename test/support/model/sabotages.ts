@@ -15,9 +15,9 @@ export type Sabotage = Defect & {
   readonly also?: readonly Defect[];
 };
 
-const LEDGER = "src/core/ledger.ts";
-const QUERIES = "src/core/ledger-queries.ts";
-const GATES = "src/core/gates.ts";
+const LEDGER = "src/core/evidence/ledger.ts";
+const QUERIES = "src/core/evidence/ledger-queries.ts";
+const GATES = "src/core/rotation/gates.ts";
 
 export const SABOTAGES: readonly Sabotage[] = [
   {
@@ -88,7 +88,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: "no settling",
     rule: "E11",
-    file: "src/core/rotation-plan.ts",
+    file: "src/core/rotation/rotation-plan.ts",
     from: "const until = since + input.settings.settleMs;",
     to: "const until = since;",
   },
@@ -102,7 +102,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: "the signer swaps while two are active",
     rule: "the incumbent keeps signing",
-    file: "src/core/trust.ts",
+    file: "src/core/roots/trust.ts",
     from: "desired.signers.find((root) => root.id === incumbent) ?? desired.signers[0];",
     to: "desired.signers.findLast((root) => root.id !== incumbent) ?? desired.signers[0];",
   },
@@ -123,7 +123,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: "written before it is recorded",
     rule: "E7",
-    file: "src/xds/secret-source.ts",
+    file: "src/secrets/secret-source.ts",
     from: ": controller.durable(proxy.uuid) }",
     to: ": Promise.resolve() }",
   },
@@ -140,7 +140,7 @@ export const SABOTAGES: readonly Sabotage[] = [
         to: "request.version === undefined)",
       },
       {
-        file: "src/xds/secret-source.ts",
+        file: "src/secrets/secret-source.ts",
         from: 'if (verdict !== "superseded") seqs.delete(nonce);',
         to: "",
       },
@@ -177,21 +177,21 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: "trust grows after the signer has moved",
     rule: "trust before sign",
-    file: "src/core/rotation-plan.ts",
+    file: "src/core/rotation/rotation-plan.ts",
     from: "if (added.length > 0) return grown(trust, added);",
     to: "if (added.length > 0) return { ...grown(trust, added), trust: { ...grown(trust, added).trust, signer: added[0]?.id ?? trust.signer } };",
   },
   {
     name: "a root leaves under the same generation",
     rule: "E1",
-    file: "src/core/rotation-plan.ts",
+    file: "src/core/rotation/rotation-plan.ts",
     from: "generation: trust.generation + 1 }, []),",
     to: "generation: trust.generation }, []),",
   },
   {
     name: "unique bytes that repeat",
     rule: "E2",
-    file: "src/xds/secret-source.ts",
+    file: "src/secrets/secret-source.ts",
     from: 'randomBytes(8).toString("hex")',
     to: '"0123456789abcdef"',
   },
@@ -219,12 +219,12 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: "an operator's word outlives its rotation",
     rule: "E8",
-    file: "src/core/assumptions.ts",
+    file: "src/core/evidence/assumptions.ts",
     from: "&& assumed.roots?.includes(root) !== false;",
     to: "&& root !== undefined;",
     also: [
       {
-        file: "src/core/assumptions.ts",
+        file: "src/core/evidence/assumptions.ts",
         from: "return roots.some((root) => !trust.xds.includes(root));",
         to: "return roots.length > 1_000 && trust.xds.length === 0;",
       },
@@ -233,7 +233,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: "connections outlive their credential's successor",
     rule: "C4",
-    file: "src/core/connections.ts",
+    file: "src/core/evidence/outdated.ts",
     from: 'return "a newer credential is loaded";',
     to: "return undefined;",
   },

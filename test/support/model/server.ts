@@ -1,17 +1,20 @@
 /** One process of the real server: all of its own code but TLS, gRPC, X.509 and the disk. */
 
 import { Authorities } from "../../../src/controller/authorities.ts";
-import { LeafIssuer, type LeafKind } from "../../../src/controller/leaf-issuer.ts";
+import { LeafCache, type LeafKind } from "../../../src/controller/leaf-cache.ts";
 import { MeshSecrets } from "../../../src/controller/mesh-secrets.ts";
-import type { CertificateProvider, Clock, Log, StateStore } from "../../../src/controller/ports.ts";
 import { RotationController } from "../../../src/controller/rotation-controller.ts";
-import { outdated } from "../../../src/core/connections.ts";
 import { MeshrootError } from "../../../src/core/errors.ts";
+import { outdated } from "../../../src/core/evidence/outdated.ts";
 import { type ProxyIdentity, principalOf, type ServiceIdentity } from "../../../src/core/identity.ts";
-import type { ProviderSpec, RootListing } from "../../../src/core/mesh-root.ts";
-import { type RootId, rootOf } from "../../../src/core/trust.ts";
-import type { ClientIdentity } from "../../../src/xds/client-identity.ts";
-import { SecretSource } from "../../../src/xds/secret-source.ts";
+import type { ProviderSpec, RootListing } from "../../../src/core/roots/mesh-root.ts";
+import { type RootId, rootOf } from "../../../src/core/roots/trust.ts";
+import type { Clock } from "../../../src/ports/clock.ts";
+import type { Log } from "../../../src/ports/log.ts";
+import type { CertificateProvider } from "../../../src/ports/provider.ts";
+import type { StateStore } from "../../../src/ports/store.ts";
+import type { ClientIdentity } from "../../../src/secrets/client-identity.ts";
+import { SecretSource } from "../../../src/secrets/secret-source.ts";
 import { XdsStream } from "../../../src/xds/stream.ts";
 import { trustingProofs } from "../trusting-proofs.ts";
 import type { Connection } from "./credentials.ts";
@@ -82,7 +85,7 @@ export class Server {
     this.#timers = parts.timers;
     this.errors = parts.errors;
     const { clock, log } = parts;
-    const issuer = new LeafIssuer({
+    const issuer = new LeafCache({
       clock,
       log,
       onIssued: (proxy) => source.changed(proxy.uuid),

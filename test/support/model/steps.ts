@@ -1,7 +1,7 @@
 /** The steps that a history is made of. Each is a word and two numbers, so that fast-check can make and shrink them. */
 
-import { type MeshRoot, ROLES } from "../../../src/core/mesh-root.ts";
-import { checkCreate, checkDelete, checkUpdate } from "../../../src/core/mesh-root-rules.ts";
+import { type MeshRoot, ROLES } from "../../../src/core/roots/mesh-root.ts";
+import { checkCreate, checkDelete, checkUpdate } from "../../../src/core/roots/mesh-root-rules.ts";
 import { OWN } from "./envoy.ts";
 import type { Link } from "./link.ts";
 import type { MeshProxy } from "./proxy.ts";

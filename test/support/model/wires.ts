@@ -1,7 +1,7 @@
 /** What moves between the simulated clients and the server: connections, streams, messages, and who leaves when. */
 
-import type { Consumer } from "../../../src/core/ledger-state.ts";
-import { XDS_BUNDLE, XDS_LEAF } from "../../../src/core/secret-names.ts";
+import type { Consumer } from "../../../src/core/evidence/ledger-state.ts";
+import { XDS_BUNDLE, XDS_LEAF } from "../../../src/core/evidence/secret-names.ts";
 import { checkNames, checkRefused } from "./checks.ts";
 import { Connection, refusal } from "./credentials.ts";
 import { CONNECT_TIMEOUT_MS } from "./envoy.ts";

@@ -2,8 +2,8 @@
 
 import { bundleContent } from "../../../src/controller/mesh-secrets.ts";
 import { principalOf } from "../../../src/core/identity.ts";
-import { isInUse, type MeshRoot, type Role } from "../../../src/core/mesh-root.ts";
-import { sanForms } from "../../../src/core/trust.ts";
+import { isInUse, type MeshRoot, type Role } from "../../../src/core/roots/mesh-root.ts";
+import { sanForms } from "../../../src/core/roots/trust.ts";
 import { root as meshRoot } from "../roots.ts";
 import { checkIssuing, checkMoment, type Memory, newMemory, noteCounting } from "./checks.ts";
 import type { Held } from "./credentials.ts";

@@ -7,8 +7,8 @@ import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
+import { SECRET_TYPE_URL } from "../../../src/secrets/secret-codec.ts";
 import { encodeDeltaRequest } from "../../../src/xds/client-wire.ts";
-import { SECRET_TYPE_URL } from "../../../src/xds/secret-codec.ts";
 import { bytes, message, text, toBuffer } from "../../../src/xds/wire-writer.ts";
 import {
   assertDeltaForm,

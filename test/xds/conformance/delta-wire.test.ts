@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as grpc from "@grpc/grpc-js";
-import { SECRET_TYPE_URL } from "../../../src/xds/secret-codec.ts";
+import { SECRET_TYPE_URL } from "../../../src/secrets/secret-codec.ts";
 import type { RawMethod } from "../../../src/xds/services.ts";
 import { readFields } from "../../../src/xds/wire-reader.ts";
 import { bytes, message, text, toBuffer } from "../../../src/xds/wire-writer.ts";

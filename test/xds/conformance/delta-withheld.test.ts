@@ -6,17 +6,18 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { Authorities } from "../../../src/controller/authorities.ts";
-import { LeafIssuer } from "../../../src/controller/leaf-issuer.ts";
+import { LeafCache } from "../../../src/controller/leaf-cache.ts";
 import { MeshSecrets } from "../../../src/controller/mesh-secrets.ts";
-import type { CertificateAuthority, StateStore } from "../../../src/controller/ports.ts";
 import { RotationController } from "../../../src/controller/rotation-controller.ts";
-import { createAuthority } from "../../../src/pki/authority.ts";
 import { generateKeyPair } from "../../../src/pki/keys.ts";
+import { localAuthority } from "../../../src/pki/local-authority.ts";
 import { createRootCa } from "../../../src/pki/root-ca.ts";
-import { Issuing } from "../../../src/serve/issuing.ts";
-import type { ClientIdentity } from "../../../src/xds/client-identity.ts";
+import type { CertificateAuthority } from "../../../src/ports/provider.ts";
+import type { StateStore } from "../../../src/ports/store.ts";
+import type { ClientIdentity } from "../../../src/secrets/client-identity.ts";
+import { SecretSource } from "../../../src/secrets/secret-source.ts";
+import { CertificateMaker } from "../../../src/serve/certificate-maker.ts";
 import { XdsServer } from "../../../src/xds/index.ts";
-import { SecretSource } from "../../../src/xds/secret-source.ts";
 import { DELTA_SERVICES, said } from "../../support/delta-conformance.ts";
 import { ownCredential } from "../../support/desk.ts";
 import { SERVER_NAME } from "../../support/generic-xds.ts";
@@ -57,7 +58,7 @@ async function start(t: TestContext, spoil: (issue: Issue) => Issue) {
   const ca = await createRootCa({
     ...{ commonName: "root", organization: "Test", algorithm: "ec-p256", validityMs: 1_000 * HOUR_MS, now: Date.now() },
   });
-  const good = createAuthority({ certificatePem: ca.certificatePem, privateKey: ca.keyPair.privateKey, clock });
+  const good = localAuthority({ certificatePem: ca.certificatePem, privateKey: ca.keyPair.privateKey, clock });
   let issue = spoil((request) => good.issue(request));
   const authority = { ...good, issue: (request: Parameters<Issue>[0]) => issue(request) };
   const provider = { kind: "tresor", load: async () => authority, destroy: async () => undefined } as const;
@@ -78,9 +79,9 @@ async function start(t: TestContext, spoil: (issue: Issue) => Issue) {
     leafValidityMs: 24 * HOUR_MS,
     xdsCertValidityMs: 24 * HOUR_MS,
   } as const;
-  const issuing = new Issuing(authorities, clock, options);
+  const issuing = new CertificateMaker(authorities, clock, options);
   let source: SecretSource | undefined;
-  const issuer = new LeafIssuer({
+  const issuer = new LeafCache({
     clock,
     log,
     make: issuing.leaf,
@@ -140,7 +141,7 @@ const SPOILT: readonly { what: string; spoil: (issue: Issue) => Issue; message: 
         ...{ commonName: "root", organization: "Test", algorithm: "ec-p256", validityMs: HOUR_MS, now: Date.now() },
       });
       const { certificatePem, keyPair } = other;
-      return createAuthority({ certificatePem, privateKey: keyPair.privateKey, clock }).issue(request);
+      return localAuthority({ certificatePem, privateKey: keyPair.privateKey, clock }).issue(request);
     },
     message: /MR4003 .*was not issued by/,
   },

@@ -1,0 +1,179 @@
+/** One key and leaf per proxy, kept in memory only: a leaf key is never at rest. */
+
+import type { ClockSpan } from "../core/clock-check.ts";
+import type { LeafContent } from "../core/evidence/content.ts";
+import { identityName, type ProxyIdentity } from "../core/identity.ts";
+import type { RootId } from "../core/roots/trust.ts";
+import { tokenBucket } from "../core/token-bucket.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { Log } from "../ports/log.ts";
+import type { IssuedCertificate } from "../ports/provider.ts";
+import { clockSpan } from "./checked-clock.ts";
+
+export type LeafKind = LeafContent["kind"];
+
+/** A leaf as an issuer makes it, key included. */
+export type MadeLeaf = IssuedCertificate & { readonly privateKeyPem: string };
+
+export type Leaf = MadeLeaf & {
+  readonly root: RootId;
+  /** When to make the next one, milliseconds since the epoch. */
+  readonly renewAt: number;
+  /** The doubt about the clock in which it was made; 0: there was none. */
+  readonly doubt: number;
+};
+
+/** A leaf of before the restart: its proxy goes on with it, and we can't send it, because its key is gone (E15). */
+export type KeptLeaf = Pick<Leaf, "fingerprint" | "notAfter" | "root" | "renewAt" | "doubt"> & {
+  readonly notBefore: number | undefined;
+  readonly privateKeyPem?: undefined;
+};
+
+/** Makes one leaf under `root`: key, names, times and signature. Throws what the authority throws. */
+export type MakeLeaf = (kind: LeafKind, proxy: ProxyIdentity, root: RootId) => Promise<MadeLeaf>;
+
+export type LeafCacheDeps = {
+  readonly clock: Clock;
+  readonly make: MakeLeaf;
+  /** When to renew a leaf that ends at `notAfter`, looked at from `now`; all in milliseconds since the epoch. */
+  readonly renewalTime: (now: number, notAfter: number) => number;
+  readonly log: Log;
+  readonly onIssued: (proxy: ProxyIdentity) => void;
+};
+
+const RETRY_MS = 5_000;
+/** A mesh that comes back all at once must not keep our CPU, or a CA, from answering the others. */
+const ISSUE_RATE = { burst: 100, perSecond: 50 };
+
+type Holder = {
+  readonly proxy: ProxyIdentity;
+  readonly kind: LeafKind;
+  leaf?: Leaf | KeptLeaf;
+  making?: RootId;
+  failedAt?: number;
+};
+
+export class LeafCache {
+  readonly #holders = new Map<string, Holder>();
+  readonly #deps: LeafCacheDeps;
+  readonly #rate = tokenBucket(ISSUE_RATE);
+
+  constructor(deps: LeafCacheDeps) {
+    this.#deps = deps;
+  }
+
+  /**
+   * The leaf that this proxy should run under `signer`, or undefined while there is none; then one is being made, and
+   * `onIssued` tells when it is there. A leaf that is due for renewal stays the answer until its successor is ready. `kept` is
+   * a good leaf that the proxy says it holds: where we have none, that one is the answer, and nothing is made (E15).
+   */
+  current(kind: LeafKind, proxy: ProxyIdentity, signer: RootId, kept?: LeafContent): Leaf | KeptLeaf | undefined {
+    const holder = this.#holder(kind, proxy);
+    const now = this.#deps.clock.now();
+    const span = clockSpan(this.#deps.clock);
+    if (holder.leaf === undefined && holder.making === undefined && kept !== undefined) {
+      const { version, root, notBefore, notAfter } = kept;
+      const renewAt = this.#deps.renewalTime(now, notAfter);
+      holder.leaf = { fingerprint: version, root, notBefore, notAfter, renewAt, doubt: 0 };
+    }
+    const { leaf } = holder;
+    const usable = isUsable(leaf, signer, span, now);
+    if (!usable || isDue(leaf, span, now)) this.#start(holder, signer, now);
+    return usable ? leaf : undefined;
+  }
+
+  /** As `current`, but nothing is made. */
+  peek(kind: LeafKind, proxy: ProxyIdentity, signer: RootId): Leaf | KeptLeaf | undefined {
+    const leaf = this.#holders.get(key(kind, proxy))?.leaf;
+    const { clock } = this.#deps;
+    return isUsable(leaf, signer, clockSpan(clock), clock.now()) ? leaf : undefined;
+  }
+
+  /** A leaf has to be sent whose key is gone: the next one is made. */
+  replace(kind: LeafKind, proxy: ProxyIdentity, signer: RootId): void {
+    const holder = this.#holder(kind, proxy);
+    if (holder.leaf?.privateKeyPem !== undefined) return;
+    this.#start(holder, signer, this.#deps.clock.now());
+  }
+
+  /** A leaf with this version, if its key is still here. */
+  byVersion(kind: LeafKind, proxy: ProxyIdentity, version: string): Leaf | undefined {
+    const leaf = this.#holders.get(key(kind, proxy))?.leaf;
+    return leaf?.privateKeyPem !== undefined && leaf.fingerprint === version ? leaf : undefined;
+  }
+
+  #holder(kind: LeafKind, proxy: ProxyIdentity): Holder {
+    const known = this.#holders.get(key(kind, proxy));
+    if (known !== undefined) return known;
+    const holder: Holder = { proxy, kind };
+    this.#holders.set(key(kind, proxy), holder);
+    return holder;
+  }
+
+  #start(holder: Holder, signer: RootId, now: number): void {
+    // By the distance, so that a clock that has come back does not put the next try off until it gets there again.
+    if (holder.making === signer || Math.abs(now - (holder.failedAt ?? 0)) < RETRY_MS) return;
+    // Whoever goes away empty asks again: streams look at their offers every second.
+    if (!this.#rate.take(now)) return;
+    holder.making = signer;
+    const { doubt } = clockSpan(this.#deps.clock);
+    const { leaf, proxy, kind } = holder;
+    const { clock, log, make, onIssued, renewalTime } = this.#deps;
+    const name = `${proxy.serviceAccount}.${proxy.namespace}.${proxy.trustDomain}`;
+    if (leaf !== undefined) {
+      const why = leaf.root === signer ? whyRenewed(leaf, now) : "in progress root certificate rotation";
+      // OSM's words, which people grep for.
+      log.info({ component: "certificate", proxy: proxy.uuid }, `Cert ${name} should be rotated; ${why}`);
+    }
+    make(kind, proxy, signer).then(
+      (made) => {
+        if (holder.making !== signer) return;
+        delete holder.making;
+        delete holder.failedAt;
+        holder.leaf = { ...made, root: signer, renewAt: renewalTime(clock.now(), made.notAfter), doubt };
+        onIssued(proxy);
+      },
+      (error: unknown) => {
+        if (holder.making === signer) delete holder.making;
+        holder.failedAt = clock.now();
+        log.error(
+          { component: "certificate", proxy: proxy.uuid, err: error },
+          `Cert ${name} could not be issued; next try in ${RETRY_MS / 1000}s`,
+        );
+        clock.after(RETRY_MS, () => onIssued(proxy));
+      },
+    );
+  }
+}
+
+/** By uuid and identity: who came with another's uuid would else be given its key. */
+function key(kind: LeafKind, proxy: ProxyIdentity): string {
+  return `${kind} ${proxy.uuid} ${identityName(proxy)}`;
+}
+
+/** Valid by every reading of the clock: what will be valid later is as useless to a peer as what no longer is. */
+function isUsable<Any extends Leaf | KeptLeaf>(
+  leaf: Any | undefined,
+  signer: RootId,
+  span: ClockSpan,
+  now: number,
+): leaf is Any {
+  if (leaf === undefined || leaf.root !== signer) return false;
+  const { earliest, latest } = readings(leaf, span, now);
+  return leaf.notAfter > latest && (leaf.notBefore ?? 0) <= earliest;
+}
+
+/** One that was made while the clock was in doubt lives longer than asked for, so it is replaced when the doubt has ended. */
+function isDue(leaf: Leaf | KeptLeaf, span: ClockSpan, now: number): boolean {
+  return readings(leaf, span, now).latest >= leaf.renewAt || (leaf.doubt !== 0 && leaf.doubt !== span.doubt);
+}
+
+/** What was made in this very doubt is as good as its root lets it be: another would be no better. */
+function readings(leaf: Leaf | KeptLeaf, span: ClockSpan, now: number): Pick<ClockSpan, "earliest" | "latest"> {
+  return span.doubt !== 0 && leaf.doubt === span.doubt ? { earliest: now, latest: now } : span;
+}
+
+function whyRenewed(leaf: Leaf | KeptLeaf, now: number): string {
+  if ((leaf.notBefore ?? 0) > now) return `not valid before ${new Date(leaf.notBefore ?? 0).toISOString()}`;
+  return `expires in ${Math.round((leaf.notAfter - now) / 1000)}s`;
+}
