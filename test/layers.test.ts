@@ -1,6 +1,7 @@
 /** Imports point one way (docs/architecture.md). */
 
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { breaches, cycles, importsOf, LAYERS, readImports } from "./support/layers.ts";
 
@@ -10,6 +11,15 @@ test("no module imports against the direction of the layers", () => {
 
 test("no modules import each other, not even for types", () => {
   assert.deepEqual(cycles(readImports()), []);
+});
+
+test("docs/architecture.md shows the layers, from the ground up", async () => {
+  const text = await readFile(new URL("../docs/architecture.md", import.meta.url), "utf8");
+  const rows = [...text.matchAll(/^\| `([^`]+)` \| /gm)].map(([, layer = ""]) => layer);
+  assert.deepEqual(rows.toSorted(), Object.keys(LAYERS).toSorted());
+  const below = (layer: string) =>
+    (LAYERS[layer]?.imports ?? []).map((one) => rows.findIndex((row) => one.startsWith(row)));
+  for (const [index, layer] of rows.entries()) for (const at of below(layer)) assert.ok(at < index, `${layer} ${at}`);
 });
 
 test("every layer is used", () => {

@@ -4,28 +4,32 @@ import type { Problem } from "../core/errors.ts";
 import type { MeshRoot } from "../core/roots/mesh-root.ts";
 import { rootOf, type TrustedRoot, type TrustInForce } from "../core/roots/trust.ts";
 import type { Hold } from "../core/rotation/holds.ts";
-import type { Authorities } from "./authorities.ts";
+import type { AuthorityKeeper } from "./authority-keeper.ts";
 
 /**
  * Every root that can be trusted, by name: those whose authority is loaded, and those in force. A root whose CA key is lost
  * goes on to validate, because its certificate is on record; only signing needs the key.
  */
-export function trustableRoots(authorities: Authorities, trust: TrustInForce): ReadonlyMap<string, TrustedRoot> {
+export function trustableRoots(authorities: AuthorityKeeper, trust: TrustInForce): ReadonlyMap<string, TrustedRoot> {
   const onRecord = Object.values(trust.roots).map((root) => [root.name, root] as const);
-  return new Map([...onRecord, ...authorities.trusted]);
+  const inForce = new Set(trust.mesh);
+  // What is new has to have shown that it carries the mesh as it is by now.
+  const loaded = [...authorities.trusted].filter(([name, { id }]) => inForce.has(id) || authorities.isProven(name));
+  return new Map([...onRecord, ...loaded]);
 }
 
 /** What keeps the roles from being followed at all: a root in use that was edited, or that nobody knows yet. */
 export function unusableRoot(
-  authorities: Authorities,
+  authorities: AuthorityKeeper,
   trust: TrustInForce,
   roots: readonly MeshRoot[],
 ): Problem | undefined {
   const trustable = trustableRoots(authorities, trust);
   return roots
     .filter((root) => root.role !== "inactive")
-    .flatMap((root) => authorities.problems.get(root.name) ?? [])
-    .find((problem) => problem.code === "MR1005" || !trustable.has(problem.root));
+    .filter(({ name }) => authorities.problem(name)?.code === "MR1005" || !trustable.has(name))
+    .map(({ name }) => authorities.problem(name))
+    .find((problem) => problem !== undefined);
 }
 
 /**
@@ -33,13 +37,13 @@ export function unusableRoot(
  * that could not carry this mesh as it is now.
  */
 export function availabilityHolds(
-  authorities: Authorities,
+  authorities: AuthorityKeeper,
   trust: TrustInForce,
   roots: readonly MeshRoot[],
   now: number,
 ): Hold[] {
   const signer = rootOf(trust, trust.signer);
-  const signing = authorities.signingProblem(signer, now);
+  const signing = authorities.signingProblem(signer, now) ?? authorities.ailment(signer.id);
   const holds: Hold[] = [];
   if (signing !== undefined) {
     const consequence = "no leaf is issued or renewed, proxies keep theirs until it expires";
@@ -48,7 +52,7 @@ export function availabilityHolds(
   for (const root of roots) {
     const { name, role } = root;
     holds.push(...unfitHolds(authorities, trust, root, now));
-    const problem = authorities.problems.get(name);
+    const problem = authorities.problemOf(name);
     if (problem === undefined || role === "inactive" || name === signer.name || problem.code === "MR1005") continue;
     if (trustableRoots(authorities, trust).has(name))
       holds.push(hold("RootNotAvailable", name, `use ${name}`, problem, "it validates on, but can't sign"));
@@ -57,12 +61,12 @@ export function availabilityHolds(
 }
 
 /** A root that validates harms nobody by what it can't carry; the signer is asked for certificates all the time. */
-function unfitHolds(authorities: Authorities, trust: TrustInForce, root: MeshRoot, now: number): Hold[] {
+function unfitHolds(authorities: AuthorityKeeper, trust: TrustInForce, root: MeshRoot, now: number): Hold[] {
   const record = authorities.trusted.get(root.name);
   if (record === undefined || root.role === "inactive" || !trust.mesh.includes(record.id)) return [];
   const isSigner = record.id === trust.signer;
   const wantsToSign = !isSigner && root.role === "active";
-  const unfit = authorities.unfit.get(record.id);
+  const unfit = authorities.unfit(record.id);
   const problem = unfit ?? (wantsToSign ? authorities.unfitToSign(record, root, now) : undefined);
   if (problem === undefined) return [];
   const wants = wantsToSign ? `sign with ${root.name}` : `carry the mesh with ${root.name}`;

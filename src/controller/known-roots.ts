@@ -4,12 +4,15 @@
  */
 
 import type { Problem } from "../core/errors.ts";
-import type { MeshRoot, ProviderSpec, RootListing } from "../core/roots/mesh-root.ts";
+import { type MeshRoot, type ProviderSpec, type RootListing, sameSpec } from "../core/roots/mesh-root.ts";
 import { checkSet } from "../core/roots/mesh-root-rules.ts";
 import { type DesiredTrust, desiredTrust, rootOf, type TrustedRoot, type TrustInForce } from "../core/roots/trust.ts";
-import type { Authorities } from "./authorities.ts";
+import type { AuthorityKeeper } from "./authority-keeper.ts";
 import { trustableRoots, unusableRoot } from "./availability.ts";
 import type { ServiceNames } from "./root-proofs.ts";
+
+/** An editor may take a file away and put it back while saving; only what stays away this long was deleted. */
+const DELETED_AFTER_MS = 5_000;
 
 export class KnownRoots {
   listing: RootListing;
@@ -17,11 +20,12 @@ export class KnownRoots {
   readonly specs: Map<string, ProviderSpec>;
   /** Last seen role of every root of this process. */
   readonly #roles = new Map<string, MeshRoot["role"]>();
-  readonly #authorities: Authorities;
+  readonly #missingSince = new Map<string, number>();
+  readonly #authorities: AuthorityKeeper;
   readonly #namespace: string;
 
   constructor(deps: {
-    authorities: Authorities;
+    authorities: AuthorityKeeper;
     namespace: string;
     listing: RootListing;
     specs: ReadonlyMap<string, ProviderSpec>;
@@ -32,10 +36,10 @@ export class KnownRoots {
     this.specs = new Map(deps.specs);
   }
 
-  /** Loads what is not loaded yet, also a signer whose manifest is gone: its key is kept while it signs. */
-  load(trust: TrustInForce, names?: ServiceNames): Promise<void> {
+  /** Has their CAs looked at, also that of a signer whose manifest is gone: its key is kept while it signs. */
+  follow(trust: TrustInForce, names?: ServiceNames): void {
     const roots = [...this.listing.roots, ...this.#deletedSigner(trust)];
-    return this.#authorities.load(roots, { specs: this.specs, trust }, names);
+    this.#authorities.follow(roots, { specs: this.specs, trust }, names);
   }
 
   /** Why the roles can't be followed as they stand. */
@@ -51,10 +55,14 @@ export class KnownRoots {
 
   desired(trust: TrustInForce, now: number): DesiredTrust {
     const desired = withoutEnded(desiredTrust(this.listing.roots, trustableRoots(this.#authorities, trust)), now);
-    const canSign = (root: TrustedRoot) => this.#authorities.signingProblem(root, now) === undefined;
+    const canSign = (root: TrustedRoot) =>
+      this.#authorities.signingProblem(root, now) === undefined &&
+      // The incumbent stays through what may pass by itself; nobody moves to a CA that can't sign now.
+      (root.id === trust.signer || this.#authorities.ailment(root.id) === undefined);
     const declared = ({ name }: TrustedRoot) => this.listing.roots.find((root) => root.name === name);
     const isFit = (root: TrustedRoot) =>
-      root.id === trust.signer || this.#authorities.unfitToSign(root, declared(root), now) === undefined;
+      root.id === trust.signer ||
+      (this.#authorities.isProven(root.name) && this.#authorities.unfitToSign(root, declared(root), now) === undefined);
     const able = desired.signers.filter(canSign);
     const fit = able.filter(isFit);
     if (fit.length > 0) return { ...desired, signers: fit };
@@ -81,21 +89,47 @@ export class KnownRoots {
 
   /**
    * Deleting an inactive MRC destroys its CA's key, unless that root still signs (C5). The file of a root in use may have been
-   * taken away by mistake: its key stays, as the commands would have refused. Returns the names of those destroyed.
+   * taken away by mistake: its key stays, as the commands would have refused. Returns the names of those that are destroyed by now;
+   * it goes on in the background.
    */
-  async destroyDeleted(trust: TrustInForce, now: number): Promise<string[]> {
+  destroyDeleted(trust: TrustInForce, now: number): string[] {
     // An emptied folder or a broken manifest is no order to destroy keys.
     if (this.problem(trust) !== undefined) return [];
     const signer = rootOf(trust, trust.signer).name;
     for (const root of this.listing.roots) this.#roles.set(root.name, root.role);
     const inForce = new Set(trust.mesh.map((id) => rootOf(trust, id).name));
     // Before this process has seen its role, a root counts as inactive once it is out of the bundle.
-    const retired = [...this.specs].filter(
-      ([name]) => (this.#roles.get(name) ?? (inForce.has(name) ? "passive" : "inactive")) === "inactive",
+    const retired = new Set(
+      [...this.specs.keys()].filter(
+        (name) => (this.#roles.get(name) ?? (inForce.has(name) ? "passive" : "inactive")) === "inactive",
+      ),
     );
-    const destroyed = await this.#authorities.destroyDeleted(this.listing.roots, new Map(retired), signer, now);
-    for (const name of destroyed) this.specs.delete(name);
+    const destroyed = this.#missing(now)
+      .filter((name) => name !== signer && retired.has(name))
+      .filter((name) => this.#destroy(name));
+    for (const name of destroyed) {
+      this.specs.delete(name);
+      this.#missingSince.delete(name);
+    }
     return destroyed;
+  }
+
+  #destroy(name: string): boolean {
+    const spec = this.specs.get(name) as ProviderSpec;
+    const isShared = this.listing.roots.some(({ provider }) => sameSpec(spec, provider));
+    return this.#authorities.destroy(name, spec, isShared);
+  }
+
+  /** Names whose manifest has been away for so long that it was deleted. */
+  #missing(now: number): string[] {
+    const present = new Set(this.listing.roots.map((root) => root.name));
+    for (const name of present) this.#missingSince.delete(name);
+    return [...this.specs.keys()].filter((name) => {
+      if (present.has(name)) return false;
+      const since = Math.min(this.#missingSince.get(name) ?? now, now);
+      this.#missingSince.set(name, since);
+      return now >= since + DELETED_AFTER_MS;
+    });
   }
 
   /** A manifest that can't be read must not look like a deletion: its root is missing, and nobody said so. */

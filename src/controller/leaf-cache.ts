@@ -1,5 +1,6 @@
 /** One key and leaf per proxy, kept in memory only: a leaf key is never at rest. */
 
+import { type BackOff, pauseAfter } from "../core/back-off.ts";
 import type { ClockSpan } from "../core/clock-check.ts";
 import type { LeafContent } from "../core/evidence/content.ts";
 import { identityName, type ProxyIdentity } from "../core/identity.ts";
@@ -39,18 +40,35 @@ export type LeafCacheDeps = {
   readonly renewalTime: (now: number, notAfter: number) => number;
   readonly log: Log;
   readonly onIssued: (proxy: ProxyIdentity) => void;
+  /** Whether its authority would be asked now; else it is better to ask a little later. Default: always. */
+  readonly isReady?: (root: RootId) => boolean;
+  /** In [0, 1). */
+  readonly random?: () => number;
 };
 
-const RETRY_MS = 5_000;
+/** Of one proxy: those of all others go on. */
+const RETRY: BackOff = { baseMs: 5_000, mostMs: 300_000 };
 /** A mesh that comes back all at once must not keep our CPU, or a CA, from answering the others. */
 const ISSUE_RATE = { burst: 100, perSecond: 50 };
+
+type Making =
+  | { readonly kind: "idle" }
+  | { readonly kind: "making"; readonly root: RootId }
+  | {
+      readonly kind: "failed";
+      readonly root: RootId;
+      readonly at: number;
+      readonly failures: number;
+      readonly pauseMs: number;
+    };
+
+const IDLE: Making = { kind: "idle" };
 
 type Holder = {
   readonly proxy: ProxyIdentity;
   readonly kind: LeafKind;
   leaf?: Leaf | KeptLeaf;
-  making?: RootId;
-  failedAt?: number;
+  making: Making;
 };
 
 export class LeafCache {
@@ -71,7 +89,7 @@ export class LeafCache {
     const holder = this.#holder(kind, proxy);
     const now = this.#deps.clock.now();
     const span = clockSpan(this.#deps.clock);
-    if (holder.leaf === undefined && holder.making === undefined && kept !== undefined) {
+    if (holder.leaf === undefined && holder.making.kind !== "making" && kept !== undefined) {
       const { version, root, notBefore, notAfter } = kept;
       const renewAt = this.#deps.renewalTime(now, notAfter);
       holder.leaf = { fingerprint: version, root, notBefore, notAfter, renewAt, doubt: 0 };
@@ -105,19 +123,22 @@ export class LeafCache {
   #holder(kind: LeafKind, proxy: ProxyIdentity): Holder {
     const known = this.#holders.get(key(kind, proxy));
     if (known !== undefined) return known;
-    const holder: Holder = { proxy, kind };
+    const holder: Holder = { proxy, kind, making: IDLE };
     this.#holders.set(key(kind, proxy), holder);
     return holder;
   }
 
   #start(holder: Holder, signer: RootId, now: number): void {
+    const { making, leaf, proxy, kind } = holder;
+    if (making.kind === "making" && making.root === signer) return;
     // By the distance, so that a clock that has come back does not put the next try off until it gets there again.
-    if (holder.making === signer || Math.abs(now - (holder.failedAt ?? 0)) < RETRY_MS) return;
+    if (making.kind === "failed" && making.root === signer && Math.abs(now - making.at) < making.pauseMs) return;
     // Whoever goes away empty asks again: streams look at their offers every second.
-    if (!this.#rate.take(now)) return;
-    holder.making = signer;
+    if (this.#deps.isReady?.(signer) === false || !this.#rate.take(now)) return;
+    const failures = making.kind === "failed" && making.root === signer ? making.failures : 0;
+    const mine: Making = { kind: "making", root: signer };
+    holder.making = mine;
     const { doubt } = clockSpan(this.#deps.clock);
-    const { leaf, proxy, kind } = holder;
     const { clock, log, make, onIssued, renewalTime } = this.#deps;
     const name = `${proxy.serviceAccount}.${proxy.namespace}.${proxy.trustDomain}`;
     if (leaf !== undefined) {
@@ -127,20 +148,20 @@ export class LeafCache {
     }
     make(kind, proxy, signer).then(
       (made) => {
-        if (holder.making !== signer) return;
-        delete holder.making;
-        delete holder.failedAt;
+        if (holder.making !== mine) return;
+        holder.making = IDLE;
         holder.leaf = { ...made, root: signer, renewAt: renewalTime(clock.now(), made.notAfter), doubt };
         onIssued(proxy);
       },
       (error: unknown) => {
-        if (holder.making === signer) delete holder.making;
-        holder.failedAt = clock.now();
+        const pauseMs = pauseAfter(failures + 1, RETRY, (this.#deps.random ?? Math.random)());
+        if (holder.making === mine)
+          holder.making = { kind: "failed", root: signer, at: clock.now(), failures: failures + 1, pauseMs };
         log.error(
           { component: "certificate", proxy: proxy.uuid, err: error },
-          `Cert ${name} could not be issued; next try in ${RETRY_MS / 1000}s`,
+          `Cert ${name} could not be issued; next try in ${Math.ceil(pauseMs / 1000)}s`,
         );
-        clock.after(RETRY_MS, () => onIssued(proxy));
+        clock.after(pauseMs, () => onIssued(proxy));
       },
     );
   }

@@ -1,6 +1,6 @@
 /**
  * What is proven of each root: that it carries the names of this mesh, lasts long enough for it, and can be told apart from the
- * roots beside it. Asked before every plan; what was proven once is not proven again.
+ * roots beside it. Asked with every look at its CA; what was proven once is not proven again.
  */
 
 import type { Problem } from "../core/errors.ts";
@@ -8,7 +8,7 @@ import { identityName, type ServiceIdentity } from "../core/identity.ts";
 import type { MeshRoot } from "../core/roots/mesh-root.ts";
 import { tooShort } from "../core/roots/root-life.ts";
 import type { RootId, TrustedRoot } from "../core/roots/trust.ts";
-import type { CertificateAuthority, RootProver } from "../ports/provider.ts";
+import type { Issue, RootProver } from "../ports/provider.ts";
 
 type Proven = {
   /** Identities whose certificates verify under it. */
@@ -42,12 +42,16 @@ export class RootProofs {
     return this.#deps.neededLifeMs;
   }
 
+  /** Whether a look would find the same for these names as it found last. */
+  covers({ id }: TrustedRoot, names: ServiceNames): boolean {
+    const proven = this.#proven.get(id);
+    if (proven?.last === undefined) return false;
+    if (proven.last.names === names || proven.any) return true;
+    return proven.last.problem === undefined && [...names.keys()].every((name) => proven.carried.has(name));
+  }
+
   /** Why this root can't carry these names, as far as it can be tried now. Throws what its authority throws. */
-  async problemWith(
-    root: TrustedRoot,
-    authority: CertificateAuthority,
-    names: ServiceNames,
-  ): Promise<Problem | undefined> {
+  async problemWith(root: TrustedRoot, issue: Issue, names: ServiceNames): Promise<Problem | undefined> {
     const proven = this.#proven.get(root.id) ?? { carried: new Set<string>(), any: false, last: undefined };
     this.#proven.set(root.id, proven);
     if (proven.last?.names === names) return proven.last.problem;
@@ -55,7 +59,7 @@ export class RootProofs {
     const open = [...names].flatMap(([name, identity]) => (proven.carried.has(name) ? [] : [identity]));
     let problem: Problem | undefined;
     if (isFirst || (open.length > 0 && !proven.any)) {
-      const verdict = await this.#deps.prover.prove(authority, { form: root.form, identities: open });
+      const verdict = await this.#deps.prover.prove(root.certificatePem, issue, { form: root.form, identities: open });
       for (const identity of verdict.carried) proven.carried.add(identityName(identity));
       proven.any = verdict.any;
       problem = verdict.problem;
@@ -67,14 +71,11 @@ export class RootProofs {
   }
 
   /** The same for one identity alone, before something is issued for it. */
-  async problemFor(
-    root: TrustedRoot,
-    authority: CertificateAuthority,
-    identity: ServiceIdentity,
-  ): Promise<Problem | undefined> {
+  async problemFor(root: TrustedRoot, issue: Issue, identity: ServiceIdentity): Promise<Problem | undefined> {
     const proven = this.#proven.get(root.id);
     if (proven?.any === true || proven?.carried.has(identityName(identity)) === true) return undefined;
-    return (await this.#deps.prover.prove(authority, { form: root.form, identities: [identity] })).problem;
+    const request = { form: root.form, identities: [identity] };
+    return (await this.#deps.prover.prove(root.certificatePem, issue, request)).problem;
   }
 
   /** MR3008, unless its operator has forced it. */

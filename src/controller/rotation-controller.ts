@@ -1,38 +1,40 @@
 /**
- * The one loop: something happened -> the ledger knows -> plan -> persist -> publish. All decisions are made in core; this
- * class gives them the time, makes them durable, and tells the streams.
+ * The one loop: something happened -> the ledger knows -> plan -> persist -> publish. All decisions are made in core. The leader
+ * writes them down, the follower takes them over; this class gives both the time and their turns.
  */
 
 import { MeshrootError, type Problem, raise } from "../core/errors.ts";
 import { type LedgerEvent, record } from "../core/evidence/ledger.ts";
 import { syncState } from "../core/evidence/ledger-queries.ts";
-import type { Ledger } from "../core/evidence/ledger-state.ts";
+import type { Consumer, Ledger } from "../core/evidence/ledger-state.ts";
 import type { ServiceIdentity } from "../core/identity.ts";
 import type { RootListing } from "../core/roots/mesh-root.ts";
 import { checkSet } from "../core/roots/mesh-root-rules.ts";
 import { desiredTrust, initialTrust, rootOf, type TrustedRoot, type TrustInForce } from "../core/roots/trust.ts";
 import type { GateSettings } from "../core/rotation/gates.ts";
 import type { Hold } from "../core/rotation/holds.ts";
-import { type GateClock, type Plan, planRotation, wakeAt } from "../core/rotation/rotation-plan.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Log } from "../ports/log.ts";
 import type { StateStore } from "../ports/store.ts";
 import { endWords } from "./assumed-words.ts";
-import type { Authorities } from "./authorities.ts";
-import { availabilityHolds } from "./availability.ts";
+import type { AuthorityKeeper } from "./authority-keeper.ts";
 import { clockSpan } from "./checked-clock.ts";
 import { Durability } from "./durability.ts";
 import { loadLedger, loadTrust, saveTrust } from "./durable-state.ts";
-import { firstUnreadable, KnownRoots, roleChanges } from "./known-roots.ts";
+import { Follower, type What } from "./follower.ts";
+import { firstUnreadable, KnownRoots } from "./known-roots.ts";
+import { Leader } from "./leader.ts";
 import { NamesInUse } from "./names-in-use.ts";
 import type { ServiceNames } from "./root-proofs.ts";
-import { reportChange, reportEnd, reportHolds } from "./rotation-log.ts";
 import { UnknownNames } from "./unknown-names.ts";
+
+/** Which version a name of a proxy should be at (E12); undefined: it can't be delivered. */
+export type Wanted = (proxy: string, name: string, consumer: Consumer) => string | undefined;
 
 export type ControllerDeps = {
   readonly clock: Clock;
   readonly state: StateStore;
-  readonly authorities: Authorities;
+  readonly authorities: AuthorityKeeper;
   readonly settings: GateSettings & { readonly namespace: string };
   readonly log: Log;
   /** Who stands behind services, as far as that is known: names that a root has to carry. */
@@ -43,50 +45,54 @@ export type ControllerDeps = {
 const TICK_MS = 1_000;
 /** A multiple of what looking at one costs. Below 20 proxies nothing waits. */
 const PLAN_PAUSE_MS_PER_PROXY = 0.05;
+/** A start waits so long for certificate authorities: a first one as long as it takes to fail, a later one goes on without. */
+const FIRST_START_MS = 30_000;
+const RESTART_MS = 5_000;
+
+/** What a start has found, made or read back. */
+type Begun = {
+  readonly ledger: Ledger;
+  readonly trust: TrustInForce;
+  readonly roots: KnownRoots;
+  readonly names: NamesInUse;
+  readonly isRestart: boolean;
+};
 
 export class RotationController {
   readonly ledger: Ledger;
   readonly #deps: ControllerDeps;
   readonly #disk: Durability;
-  #recoveringSince: number | undefined;
-  readonly #listeners = new Set<(what: "trust" | "plan") => void>();
-  #trust: TrustInForce;
-  #decided: TrustInForce | undefined;
+  readonly #follower: Follower;
+  readonly #leader: Leader;
   readonly #roots: KnownRoots;
-  readonly #unknown: UnknownNames;
   readonly #names: NamesInUse;
-  #holds: readonly Hold[] = [];
-  #gates: GateClock = {};
-  #wanted: (proxy: string, name: string, consumer: "envoy" | "agent") => string | undefined = () => undefined;
+  readonly #unknown: UnknownNames;
+  #wanted: Wanted = () => undefined;
+  #recoveringSince: number | undefined;
   #running = false;
   #again = false;
-  #endReported: number | undefined;
   #stopped = false;
   #cancelWake: () => void = () => undefined;
+  readonly #unsubscribe: () => void;
 
-  private constructor(
-    deps: ControllerDeps,
-    ledger: Ledger,
-    trust: TrustInForce,
-    roots: KnownRoots,
-    names: NamesInUse,
-    restarted: boolean,
-  ) {
-    this.#names = names;
+  private constructor(deps: ControllerDeps, { ledger, trust, roots, names, isRestart }: Begun) {
     this.#deps = deps;
     this.ledger = ledger;
-    this.#disk = new Durability(deps, ledger);
-    this.#trust = trust;
     this.#roots = roots;
+    this.#names = names;
+    this.#disk = new Durability(deps, ledger);
+    this.#follower = new Follower(trust);
+    this.#leader = new Leader({ ...deps, roots, disk: this.#disk });
     this.#unknown = new UnknownNames(deps.log);
-    this.#recoveringSince = restarted ? deps.clock.now() : undefined;
+    this.#recoveringSince = isRestart ? deps.clock.now() : undefined;
+    this.#unsubscribe = deps.authorities.subscribe(() => this.replan());
   }
 
   /**
    * Reads back what is durable, or puts the first trust in force. A new mesh can't start without a root that can sign: throws
    * MR1007 when none is active, MR3002 or MR3003 when it is not valid now, MR3006 to MR3008 or MR1013 when it could not carry the
-   * mesh, and what its provider throws. A mesh that has run
-   * before starts whatever became of its roots, and says what is wrong.
+   * mesh, MR3011 when its CA does not answer, and what its provider throws. A mesh that has run before starts whatever became of
+   * its roots, and says what is wrong.
    */
   static async start(deps: ControllerDeps, listing: RootListing): Promise<RotationController> {
     const { authorities, clock, settings, state } = deps;
@@ -95,35 +101,30 @@ export class RotationController {
     const specs = new Map(Object.entries(stored?.authorities ?? {}));
     const roots = new KnownRoots({ authorities, namespace: settings.namespace, listing, specs });
     const names = new NamesInUse();
-    const known = names.of(ledger, deps.services?.(), clock.now(), settings.absentPolicy);
-    if (stored !== undefined) {
-      await roots.load(stored.trust, known);
-      return new RotationController(deps, ledger, stored.trust, roots, names, true).#begin();
+    const inUse = names.of(ledger, deps.services?.(), clock.now(), settings.absentPolicy);
+    const isRestart = stored !== undefined;
+    if (isRestart) {
+      roots.follow(stored.trust, inUse);
+      await authorities.settled(RESTART_MS);
     }
-    await authorities.load(listing.roots, undefined, known);
-    raise(firstUnreadable(listing) ?? checkSet(listing.roots, settings.namespace));
-    const trust = initialTrust(desiredTrust(listing.roots, authorities.trusted));
-    if (trust === undefined) {
-      throw new MeshrootError("MR1007", "no active root can sign", "Give one MeshRootCertificate the role active.");
-    }
-    raise(authorities.signingProblem(rootOf(trust, trust.signer), clock.now()));
-    roots.remember();
-    await saveTrust(state, trust, roots.specs);
-    return new RotationController(deps, ledger, trust, roots, names, false).#begin();
+    const trust = stored?.trust ?? (await firstTrust(deps, listing, roots, inUse));
+    const controller = new RotationController(deps, { ledger, trust, roots, names, isRestart });
+    controller.replan();
+    return controller;
   }
 
   /** The trust in force: durable, and so free to be published. */
   get trust(): TrustInForce {
-    return this.#trust;
+    return this.#follower.trust;
   }
 
   /** The trust that is being made durable, and will be in force next: who comes back meanwhile did not count for it. */
   get decided(): TrustInForce | undefined {
-    return this.#decided;
+    return this.#leader.decided;
   }
 
   get holds(): readonly Hold[] {
-    return [...this.#disk.holds, ...this.#holds];
+    return [...this.#disk.holds, ...this.#leader.holds];
   }
 
   /** Why nothing can be written down now, and so nothing new be sent; undefined where all is well. */
@@ -146,19 +147,17 @@ export class RotationController {
 
   /** Roots whose authority could not be had, and why. */
   get authorityProblems(): readonly (Problem & { readonly root: string })[] {
-    return [...this.#deps.authorities.problems.values()];
+    return this.#deps.authorities.problems;
   }
 
   /** Why no leaf can be issued, for a readiness probe; undefined where all is well. */
   get signingProblem(): Problem | undefined {
-    const signer = rootOf(this.#trust, this.#trust.signer);
-    return this.#deps.authorities.signingProblem(signer, this.#deps.clock.now());
+    return this.#deps.authorities.signingProblem(rootOf(this.trust, this.trust.signer), this.#deps.clock.now());
   }
 
   /** MR3009, while the signer is near its end. */
   get signerEndsSoon(): Problem | undefined {
-    const signer = rootOf(this.#trust, this.#trust.signer);
-    return this.#deps.authorities.endsSoon(signer, this.#deps.clock.now());
+    return this.#deps.authorities.endsSoon(rootOf(this.trust, this.trust.signer), this.#deps.clock.now());
   }
 
   /** The identities that the mesh knows. */
@@ -177,20 +176,17 @@ export class RotationController {
   }
 
   /** Tells the controller which version each name should be at (E12). */
-  setWanted(wanted: (proxy: string, name: string, consumer: "envoy" | "agent") => string | undefined): void {
+  setWanted(wanted: Wanted): void {
     this.#wanted = wanted;
   }
 
   /** Called after every change of the trust in force, and after every plan. Returns the way to end it. */
-  subscribe(listener: (what: "trust" | "plan") => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+  subscribe(listener: (what: What) => void): () => void {
+    return this.#follower.subscribe(listener);
   }
 
   setRoots(listing: RootListing): void {
-    for (const { root, from, to } of roleChanges(this.#roots.listing, listing))
-      this.#deps.log.info({ component: "rotation", root, from, to }, `root ${root}: role ${from} -> ${to}`);
-    this.#roots.listing = listing;
+    this.#leader.setRoots(listing);
     this.replan();
   }
 
@@ -233,12 +229,8 @@ export class RotationController {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#cancelWake();
+    this.#unsubscribe();
     await this.#disk.rows.settled();
-  }
-
-  #begin(): this {
-    this.replan();
-    return this;
   }
 
   async #run(): Promise<void> {
@@ -247,62 +239,36 @@ export class RotationController {
       while (changed && !this.#stopped) {
         this.#again = false;
         await this.#disk.tryAgain();
-        await this.#roots.load(this.#trust, this.names);
+        this.#roots.follow(this.trust, this.names);
+        this.#record();
         changed = await this.#advance();
       }
     } finally {
       this.#running = false;
       this.#wake();
-      for (const listener of this.#listeners) listener("plan");
+      this.#follower.tell("plan");
       if (this.#again) this.replan();
     }
   }
 
-  /** One plan, and one change at most. True when another plan may find another change. */
-  async #advance(): Promise<boolean> {
-    const { clock, log, settings } = this.#deps;
+  /** What time and answers have changed in the ledger. */
+  #record(): void {
+    const { clock, log } = this.#deps;
     const now = clock.now();
     if (this.#recoveringSince !== undefined) this.#recoveringSince = Math.min(this.#recoveringSince, now);
     record(this.ledger, { type: "tick", at: now, earliest: clockSpan(clock).earliest });
     this.#noteSynced();
-    endWords(this.ledger, this.#trust, (event) => this.observe(event), log);
-    const plan = this.#plan(now);
-    const holds = [...availabilityHolds(this.#deps.authorities, this.#trust, this.roots.roots, now), ...plan.holds];
-    this.#gates = plan.gates;
-    reportHolds(log, this.#holds, holds);
-    this.#endReported = reportEnd(log, this.signerEndsSoon, this.#endReported, now);
-    this.#holds = holds;
-    const remembered = this.#roots.remember();
-    if (plan.change === undefined) {
-      if (remembered || this.#decided !== undefined || this.#disk.isTrustUnsaved)
-        await this.#disk.save(this.#trust, this.#roots.specs);
-      this.#decided = undefined;
-      await this.#destroyDeleted(now);
-      return false;
-    }
-    // A save that fails may have reached the disk nevertheless: what it decided stands beside the trust in force until one succeeds.
-    this.#decided = plan.trust;
-    await this.#disk.save(plan.trust, this.#roots.specs);
-    this.#trust = plan.trust;
-    this.#decided = undefined;
-    reportChange(log, plan.change, plan.trust.generation, settings.settleMs);
-    for (const listener of this.#listeners) listener("trust");
-    return true;
+    endWords(this.ledger, this.trust, (event) => this.observe(event), log);
   }
 
-  #plan(now: number): Plan {
-    return planRotation({
-      trust: this.#trust,
-      desired: this.#roots.desired(this.#trust, now),
-      problem: this.#roots.problem(this.#trust),
-      ledger: this.ledger,
-      now,
-      earliest: clockSpan(this.#deps.clock).earliest,
-      settings: this.#deps.settings,
-      recoveringSince: this.#recoveringSince,
-      gates: this.#gates,
-      override: this.#roots.override,
-    });
+  /** True when another plan may find another change. */
+  async #advance(): Promise<boolean> {
+    // A CA that answers in time is planned with; its answer brings the next plan.
+    if (this.#deps.authorities.isAboutToKnow(this.trust)) return false;
+    const next = await this.#leader.decide(this.trust, this.ledger, this.#recoveringSince);
+    if (next === undefined) return false;
+    this.#follower.adopt(next);
+    return true;
   }
 
   #noteSynced(): void {
@@ -322,20 +288,30 @@ export class RotationController {
     this.#unknown.look(row, stream, (name) => this.#wanted(proxy, name, "envoy") !== undefined);
   }
 
-  async #destroyDeleted(now: number): Promise<void> {
-    const destroyed = await this.#roots.destroyDeleted(this.#trust, now);
-    for (const name of destroyed) {
-      this.#deps.log.info({ component: "rotation", root: name }, `root ${name} was deleted: its key is destroyed`);
-    }
-    if (destroyed.length > 0) await this.#disk.save(this.#trust, this.#roots.specs);
-  }
-
   #wake(): void {
     this.#cancelWake();
     if (this.#stopped) return;
     const now = this.#deps.clock.now();
-    const plan = { trust: this.#trust, holds: this.#holds, gates: this.#gates };
-    const at = Math.min(wakeAt(plan, now) ?? now + TICK_MS, now + TICK_MS);
+    const at = Math.min(this.#leader.wakeAt(this.trust, now) ?? now + TICK_MS, now + TICK_MS);
     this.#cancelWake = this.#deps.clock.after(Math.max(1, at - now), () => this.replan());
   }
+}
+
+async function firstTrust(
+  { authorities, clock, settings, state }: ControllerDeps,
+  listing: RootListing,
+  roots: KnownRoots,
+  names: ServiceNames,
+): Promise<TrustInForce> {
+  authorities.follow(listing.roots, undefined, names);
+  await authorities.settled(FIRST_START_MS);
+  for (const { name } of listing.roots) raise(authorities.problem(name));
+  raise(firstUnreadable(listing) ?? checkSet(listing.roots, settings.namespace));
+  const trust = initialTrust(desiredTrust(listing.roots, authorities.trusted));
+  if (trust === undefined)
+    throw new MeshrootError("MR1007", "no active root can sign", "Give one MeshRootCertificate the role active.");
+  raise(authorities.signingProblem(rootOf(trust, trust.signer), clock.now()));
+  roots.remember();
+  await saveTrust(state, trust, roots.specs);
+  return trust;
 }

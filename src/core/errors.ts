@@ -36,6 +36,8 @@ export const ERROR_CODES = {
   MR3007: "name outside the root's constraints",
   MR3008: "root ends too soon",
   MR3009: "signer ends soon",
+  MR3010: "root changed underneath",
+  MR3011: "certificate authority failed",
   MR4001: "xDS client refused",
   MR4002: "xDS request invalid",
   MR4003: "secret withheld",

@@ -5,7 +5,7 @@ import { type Problem, raise } from "../core/errors.ts";
 import { fingerprintOf } from "../core/fingerprint.ts";
 import { normaliseSerial } from "../core/serial.ts";
 import type { Clock } from "../ports/clock.ts";
-import type { CertificateAuthority, IssuedCertificate, IssueRequest } from "../ports/provider.ts";
+import type { Issue, IssuedCertificate, IssueRequest, RootCertificate } from "../ports/provider.ts";
 import { encodeName, randomSerial, signatureFor, signCertificate } from "./certificate.ts";
 import { type KeyUsage, keyId } from "./extensions.ts";
 import { subjectDer } from "./inspect.ts";
@@ -23,11 +23,14 @@ export type AuthorityOptions = {
   readonly organization?: string | undefined;
 };
 
+/** A root, and the way to have something signed under it. */
+export type LocalAuthority = RootCertificate & { readonly issue: Issue };
+
 /**
- * Keeps the contract of ports.ts. Throws MR3005 when the PEM isn't one certificate, MR3001 when it is no CA or the key
+ * Signs what chains to exactly this root, within its life (MR3002, MR3003). Throws MR3005 when the PEM isn't one certificate, MR3001 when it is no CA or the key
  * isn't its key. An expired root makes an authority all the same, because peers may still trust it: only issuing fails.
  */
-export function localAuthority(options: AuthorityOptions): CertificateAuthority {
+export function localAuthority(options: AuthorityOptions): LocalAuthority {
   const { privateKey, clock, organization = DEFAULT_ORGANIZATION } = options;
   const root = parseOne(options.certificatePem, "the CA certificate");
   raise(caProblem(root, privateKey));
@@ -37,7 +40,7 @@ export function localAuthority(options: AuthorityOptions): CertificateAuthority 
 
   async function issue(request: IssueRequest): Promise<IssuedCertificate> {
     raise(issueProblem(request, root, clock.now()));
-    const { publicKey } = request.keyPair;
+    const { publicKey } = request;
     const notAfter = Math.min(request.notAfter, root.notAfter);
     const der = await signCertificate(
       {

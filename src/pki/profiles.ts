@@ -1,5 +1,6 @@
 /** What goes into each kind of certificate that meshroot asks for; pure, an authority signs it afterwards. */
 
+import type { KeyObject } from "node:crypto";
 import {
   dnsPrincipal,
   type ProxyIdentity,
@@ -9,7 +10,7 @@ import {
   type ServiceIdentity,
   spiffeId,
 } from "../core/identity.ts";
-import type { IssueRequest, KeyPair } from "../ports/provider.ts";
+import type { IssueRequest } from "../ports/provider.ts";
 
 /** How far `notBefore` lies in the past, in ms: a peer's clock may run up to two minutes behind ours. */
 export const BACKDATE_MS = 2 * 60_000;
@@ -30,38 +31,47 @@ export type Period = { readonly now: number; readonly earliest?: number; readonl
  * A workload's leaf: its DNS principal as common name and DNS SAN, and where the root's form has SPIFFE its URI SAN too
  * (osm-compatibility.md). Good for both ends of a connection.
  */
-export function serviceLeaf(identity: ServiceIdentity, form: SanForm, period: Period, keyPair: KeyPair): IssueRequest {
+export function serviceLeaf(
+  identity: ServiceIdentity,
+  form: SanForm,
+  period: Period,
+  publicKey: KeyObject,
+): IssueRequest {
   const principal = dnsPrincipal(identity, form.trustDomain);
   return {
     commonName: fitCommonName(principal),
     dnsNames: [principal],
     uris: form.spiffe ? [spiffeId(identity, form.trustDomain)] : [],
     usages: ["serverAuth", "clientAuth"],
-    keyPair,
+    publicKey,
     ...validity(period),
   };
 }
 
 /** The credential of a proxy on the xDS port: exactly one URI SAN and no other name (evidence.md C1). */
-export function xdsClient(proxy: ProxyIdentity, period: Period, keyPair: KeyPair): IssueRequest {
+export function xdsClient(proxy: ProxyIdentity, period: Period, publicKey: KeyObject): IssueRequest {
   return {
     commonName: shownCommonName(proxyCommonName(proxy)),
     dnsNames: [],
     uris: [proxyUri(proxy)],
     usages: ["clientAuth"],
-    keyPair,
+    publicKey,
     ...validity(period),
   };
 }
 
 /** The xDS server's own certificate; the first name is its common name. */
-export function xdsServer(dnsNames: readonly [string, ...string[]], period: Period, keyPair: KeyPair): IssueRequest {
+export function xdsServer(
+  dnsNames: readonly [string, ...string[]],
+  period: Period,
+  publicKey: KeyObject,
+): IssueRequest {
   return {
     commonName: fitCommonName(dnsNames[0]),
     dnsNames,
     uris: [],
     usages: ["serverAuth"],
-    keyPair,
+    publicKey,
     ...validity(period),
   };
 }

@@ -6,14 +6,7 @@
 
 import { MeshrootError, type Problem } from "../core/errors.ts";
 import { identityName, type ServiceIdentity } from "../core/identity.ts";
-import type {
-  CertificateAuthority,
-  IssueRequest,
-  KeyPair,
-  ProofRequest,
-  ProofVerdict,
-  RootProver,
-} from "../ports/provider.ts";
+import type { Issue, IssueRequest, KeyPair, ProofRequest, ProofVerdict, RootProver } from "../ports/provider.ts";
 import { distinctRoots } from "./distinct-roots.ts";
 import { type End, handshake } from "./handshake.ts";
 import { generateKeyPair, privateKeyPem } from "./keys.ts";
@@ -41,8 +34,8 @@ const NO_HOST = "meshroot proof";
 export function createRootProver(options: ProverOptions): RootProver {
   return {
     apart: (root, other) => distinctRoots(root, other, options.now()),
-    async prove(authority, request) {
-      const root = parseOne(authority.certificatePem, "the CA certificate");
+    async prove(rootPem, issue, request) {
+      const root = parseOne(rootPem, "the CA certificate");
       const facts = rootFacts(root);
       const name = `${root.subject || "the root with an empty subject"} (serial ${root.serial})`;
       const problem = boringSslProblem(name, facts);
@@ -54,7 +47,7 @@ export function createRootProver(options: ProverOptions): RootProver {
         const keyPair = await generateKeyPair("ec-p256");
         const period = { now, validityMs: VALIDITY_MS };
         const { serverNames } = options;
-        return await new Trial({ authority, request, facts, name, keyPair, period, serverNames }).run();
+        return await new Trial({ rootPem, issue, request, facts, name, keyPair, period, serverNames }).run();
       } catch (error) {
         if (error instanceof MeshrootError && (error.code === "MR3002" || error.code === "MR3003"))
           return { carried: [], any: false, complete: false };
@@ -65,7 +58,8 @@ export function createRootProver(options: ProverOptions): RootProver {
 }
 
 type TrialDeps = Pick<ProverOptions, "serverNames"> & {
-  readonly authority: CertificateAuthority;
+  readonly rootPem: string;
+  readonly issue: Issue;
   readonly request: ProofRequest;
   readonly facts: RootFacts;
   readonly name: string;
@@ -133,11 +127,12 @@ class Trial {
 
   async #tryTogether(batch: readonly ServiceIdentity[]): Promise<Problem | undefined> {
     const { form } = this.#deps.request;
-    const { period, keyPair } = this.#deps;
-    const leaf = together(batch.map((one) => serviceLeaf(one, form, period, keyPair)));
+    const { period } = this.#deps;
+    const { publicKey } = this.#deps.keyPair;
+    const leaf = together(batch.map((one) => serviceLeaf(one, form, period, publicKey)));
     const credentials = batch.map((one) => {
       const proxy = { ...one, uuid: ANY_UUID, kind: "sidecar", trustDomain: form.trustDomain } as const;
-      return xdsClient(proxy, period, keyPair);
+      return xdsClient(proxy, period, publicKey);
     });
     // Where a certificate has no DNS name, OpenSSL holds a common name that looks like one against the constraints.
     const commonNames = credentials.map((one) => one.commonName).filter((name) => !name.endsWith("."));
@@ -155,25 +150,26 @@ class Trial {
   }
 
   #unnamed(dnsNames: readonly string[], uris: readonly string[]): IssueRequest {
-    const { period, keyPair } = this.#deps;
+    const { period } = this.#deps;
+    const { publicKey } = this.#deps.keyPair;
     const usages = ["serverAuth", "clientAuth"] as const;
-    return { ...xdsServer([NO_HOST], period, keyPair), dnsNames, uris, usages };
+    return { ...xdsServer([NO_HOST], period, publicKey), dnsNames, uris, usages };
   }
 
   #server(): Promise<End> {
-    this.#own ??= this.#issue(xdsServer(this.#deps.serverNames, this.#deps.period, this.#deps.keyPair));
+    this.#own ??= this.#issue(xdsServer(this.#deps.serverNames, this.#deps.period, this.#deps.keyPair.publicKey));
     return this.#own;
   }
 
   async #issue(request: IssueRequest): Promise<End> {
-    const { chainPem } = await this.#deps.authority.issue(request);
+    const { chainPem } = await this.#deps.issue(request);
     return { certPem: chainPem, keyPem: privateKeyPem(this.#deps.keyPair) };
   }
 
   /** `tried`: the client's certificate, or both ends'; the xDS server's own is named by itself. */
   async #meet(server: End, client: End, tried: Omit<Tried, "by">): Promise<Problem | undefined> {
-    const { authority, facts, name, serverNames } = this.#deps;
-    const { byClient, byServer } = await handshake(server, client, authority.certificatePem);
+    const { rootPem, facts, name, serverNames } = this.#deps;
+    const { byClient, byServer } = await handshake(server, client, rootPem);
     const own = { what: "the xDS server's own certificate", names: serverNames };
     if (byClient !== undefined)
       return handshakeProblem(name, facts, { ...(server === client ? tried : own), by: "client" }, byClient);

@@ -1,14 +1,17 @@
-/** What the controller needs from certificate authorities. Providers implement it. */
+/**
+ * What the mesh needs from certificate authorities. A provider knows one kind of them (tresor, vault, certManager); what it can do
+ * beyond the port is a capability, which it has or has not. The contract suite is test/providers/contract.ts.
+ */
 
 import type { KeyObject } from "node:crypto";
 import type { Problem } from "../core/errors.ts";
 import type { SanForm, ServiceIdentity } from "../core/identity.ts";
-import type { MeshRoot, ProviderSpec } from "../core/roots/mesh-root.ts";
+import type { ProviderSpec } from "../core/roots/mesh-root.ts";
 
 export type KeyPair = { readonly privateKey: KeyObject; readonly publicKey: KeyObject };
 
 /**
- * One certificate to be signed. The caller makes the key and decides names and times; an authority adds issuer and
+ * One certificate to be signed. The caller keeps the private key and decides names and times; an authority adds issuer and
  * signature only, and may shorten `notAfter`, never lengthen it.
  */
 export type IssueRequest = {
@@ -16,7 +19,7 @@ export type IssueRequest = {
   readonly dnsNames: readonly string[];
   readonly uris: readonly string[];
   readonly usages: readonly ("serverAuth" | "clientAuth")[];
-  readonly keyPair: KeyPair;
+  readonly publicKey: KeyObject;
   /** Milliseconds since the epoch. */
   readonly notBefore: number;
   readonly notAfter: number;
@@ -34,14 +37,8 @@ export type IssuedCertificate = {
   readonly notAfter: number;
 };
 
-/**
- * The certificate authority behind one MRC, loaded and checked.
- *
- * MUST: sign every certificate so that it chains to exactly this root; cap notAfter to the root's; refuse (MR3002) when
- * the root has expired, (MR3003) when it is not valid yet. MUST NOT: change its root during its life (a root that was
- * exchanged underneath is another authority), hand out its private key, or put key material into an error.
- */
-export type CertificateAuthority = {
+/** The root that a certificate authority shows. */
+export type RootCertificate = {
   readonly fingerprint: string;
   /** As in `TrustedRoot`. */
   readonly issuerId?: string | undefined;
@@ -49,24 +46,53 @@ export type CertificateAuthority = {
   readonly serial: string;
   readonly notBefore: number;
   readonly notAfter: number;
-  issue(request: IssueRequest): Promise<IssuedCertificate>;
 };
 
+/** Whether an authority would sign if it were asked now, as far as it can be told without asking. */
+export type Health = { readonly kind: "signs" } | { readonly kind: "ails"; readonly problem: Problem };
+
+export type Inspection = { readonly root: RootCertificate; readonly health: Health };
+
 /**
- * A kind of certificate authority (tresor, vault, certManager).
+ * The certificate authority behind one MRC. Nothing is asked of it before `inspect` or `issue`.
  *
- * `load` MUST be idempotent and safe to race: two callers that load the same new MRC get the same CA (create, and if
- * somebody was faster, load theirs). It throws MR3001 (corrupt), MR2005 (secret unreadable), MR1011 (not reachable);
- * it never replaces or repairs an existing CA. With `mustExist`, because the mesh has run on this CA before, it makes none
- * either, and throws MR2005 where there is none (any more).
- * `destroy` MUST make the private key unrecoverable by this provider if the provider made it, and leave a CA that the
- * operator brought untouched. Destroying twice is no error.
+ * Each call MUST end soon after its signal: the caller waits no longer, and bounds what it has under way. No error and no answer
+ * may hold a private key.
  */
+export type CertificateAuthority = {
+  /**
+   * What is there now; it may be another root than last time. Makes, mends and replaces nothing. Rejects with MR3001 (corrupt),
+   * MR2005 (gone, or not readable) or MR1011 (not reachable).
+   */
+  inspect(signal: AbortSignal): Promise<Inspection>;
+  /** The certificate chains to the root that was inspected last. Rejects with MR3002 or MR3003 outside of that root's life. */
+  issue(request: IssueRequest, signal: AbortSignal): Promise<IssuedCertificate>;
+};
+
+/** A kind of certificate authority. */
 export type CertificateProvider = {
   readonly kind: ProviderSpec["kind"];
-  load(root: MeshRoot, options?: { readonly mustExist?: boolean }): Promise<CertificateAuthority>;
+  /** Throws MR1011 for an MRC of another kind. */
+  open(spec: ProviderSpec): CertificateAuthority;
+  /** Undefined: its CAs are made and ended by somebody else, and exist before their MRC. */
+  readonly custody?: Custody;
+};
+
+/** The capability of a provider that keeps the keys of its CAs in our own store. */
+export type Custody = {
+  /** Something is there under this name, good or bad. */
+  has(spec: ProviderSpec): Promise<boolean>;
+  /** Makes the CA unless there is one. Safe to race: those who find none agree on one. */
+  create(spec: ProviderSpec): Promise<void>;
+  /**
+   * Makes the private key unrecoverable if the provider made it, and leaves a CA that the operator brought untouched. Doing it
+   * twice is no error.
+   */
   destroy(spec: ProviderSpec): Promise<void>;
 };
+
+/** A certificate under some root, however it is asked for. */
+export type Issue = (request: IssueRequest) => Promise<IssuedCertificate>;
 
 /** What certificates under a root will carry: the SAN form, and the identities that the mesh knows. */
 export type ProofRequest = { readonly form: SanForm; readonly identities: readonly ServiceIdentity[] };
@@ -86,7 +112,7 @@ export type ProofVerdict = {
 /** Puts roots to the proof before the mesh trusts them, whatever provider they come from. */
 export type RootProver = {
   /** Has certificates of every kind issued and verified. Throws what `issue` throws. */
-  prove(authority: CertificateAuthority, request: ProofRequest): Promise<ProofVerdict>;
+  prove(rootPem: string, issue: Issue, request: ProofRequest): Promise<ProofVerdict>;
   /** MR1013: why `root` and `other` can't stand in one bundle; undefined where they can. */
   apart(root: NamedRoot, other: NamedRoot): Promise<Problem | undefined>;
 };

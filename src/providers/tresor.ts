@@ -3,7 +3,7 @@
 import { MeshrootError } from "../core/errors.ts";
 import type { ProviderSpec, SecretRef } from "../core/roots/mesh-root.ts";
 import { type KeyAlgorithm, privateKeyPem } from "../pki/keys.ts";
-import { DEFAULT_ORGANIZATION, localAuthority } from "../pki/local-authority.ts";
+import { DEFAULT_ORGANIZATION, type LocalAuthority, localAuthority } from "../pki/local-authority.ts";
 import { createRootCa } from "../pki/root-ca.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { CertificateAuthority, CertificateProvider } from "../ports/provider.ts";
@@ -23,7 +23,7 @@ export type TresorOptions = {
   readonly rootValidityMs?: number;
 };
 
-/** The contract is in ports.ts. `load` makes the root where the MRC's secret is absent, and takes it as it is elsewhere. */
+/** The contract is in ports/provider.ts. A root is made where the MRC's secret is absent, and taken as it is elsewhere. */
 export function createTresor(options: TresorOptions): CertificateProvider {
   const { secrets, clock, organization = DEFAULT_ORGANIZATION } = options;
 
@@ -48,18 +48,47 @@ export function createTresor(options: TresorOptions): CertificateProvider {
   return {
     kind: "tresor",
 
-    async load(root, { mustExist = false } = {}) {
-      const ref = refOf(root.provider);
-      if (mustExist && (await secrets.read(ref)) === undefined) throw gone(ref);
-      // Of two that find nothing, both make a root; createOrLoad says whose counts.
-      const secret = (await secrets.read(ref)) ?? (await secrets.createOrLoad(await newRoot(ref)));
-      return authorityOf(secret, clock, organization);
+    open(spec) {
+      const ref = refOf(spec);
+      const read = async () => {
+        const secret = await secrets.read(ref);
+        if (secret === undefined) throw gone(ref);
+        return authorityOf(secret, clock, organization);
+      };
+      return authorityIn(read);
     },
 
-    async destroy(spec) {
-      const ref = refOf(spec);
-      const secret = await secrets.read(ref);
-      if (secret?.labels?.[MANAGED_BY.key] === MANAGED_BY.value) await secrets.remove(ref);
+    custody: {
+      has: async (spec) => (await secrets.read(refOf(spec))) !== undefined,
+      async create(spec) {
+        const ref = refOf(spec);
+        // Of two that find nothing, both make a root; createOrLoad says whose counts.
+        if ((await secrets.read(ref)) === undefined) await secrets.createOrLoad(await newRoot(ref));
+      },
+      async destroy(spec) {
+        const ref = refOf(spec);
+        const secret = await secrets.read(ref);
+        if (secret?.labels?.[MANAGED_BY.key] === MANAGED_BY.value) await secrets.remove(ref);
+      },
+    },
+  };
+}
+
+/** The key that was read last stays in memory: a secret that is taken away for a moment stops nobody. */
+function authorityIn(read: () => Promise<LocalAuthority>): CertificateAuthority {
+  let current: LocalAuthority | undefined;
+  return {
+    async inspect() {
+      const { issue: _, ...root } = await read().then((found) => {
+        // The same CA goes on: it has its key at hand, in whatever form that was read again.
+        if (current?.fingerprint !== found.fingerprint) current = found;
+        return found;
+      });
+      return { root, health: { kind: "signs" } };
+    },
+    async issue(request) {
+      current ??= await read();
+      return current.issue(request);
     },
   };
 }
@@ -69,7 +98,7 @@ function refOf(spec: ProviderSpec): SecretRef {
   throw new MeshrootError("MR1011", `tresor can't serve a root of provider ${spec.kind}`, "Use that provider.");
 }
 
-function authorityOf(secret: Secret, clock: Clock, organization: string): CertificateAuthority {
+function authorityOf(secret: Secret, clock: Clock, organization: string): LocalAuthority {
   const { certificatePem, privateKey } = readCaSecret(secret);
   try {
     return localAuthority({ certificatePem, privateKey, clock, organization });

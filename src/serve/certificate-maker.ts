@@ -1,7 +1,7 @@
 /** Keys and certificates for proxies and for ourselves: profiles of pki/, signed by the authority of the wanted root. */
 
 import { randomUUID } from "node:crypto";
-import type { Authorities } from "../controller/authorities.ts";
+import type { AuthorityKeeper } from "../controller/authority-keeper.ts";
 import { clockSpan } from "../controller/checked-clock.ts";
 import type { MadeLeaf, MakeLeaf } from "../controller/leaf-cache.ts";
 import { bundleContent } from "../controller/mesh-secrets.ts";
@@ -35,11 +35,11 @@ export type BootstrapCredentials = {
 };
 
 export class CertificateMaker {
-  readonly #authorities: Authorities;
+  readonly #authorities: AuthorityKeeper;
   readonly #clock: Clock;
   readonly #options: CertificateOptions;
 
-  constructor(authorities: Authorities, clock: Clock, options: CertificateOptions) {
+  constructor(authorities: AuthorityKeeper, clock: Clock, options: CertificateOptions) {
     this.#authorities = authorities;
     this.#clock = clock;
     this.#options = options;
@@ -56,26 +56,26 @@ export class CertificateMaker {
     const form = this.#authorities.formOf(root);
     const request =
       kind === "leaf"
-        ? serviceLeaf(proxy, form, this.#period(root, this.#options.leafValidityMs), keyPair)
+        ? serviceLeaf(proxy, form, this.#period(root, this.#options.leafValidityMs), keyPair.publicKey)
         : xdsClient(
             { ...proxy, trustDomain: form.trustDomain },
             this.#period(root, this.#options.xdsCertValidityMs),
-            keyPair,
+            keyPair.publicKey,
           );
-    const issued = await this.#authorities.authority(root).issue(request);
+    const issued = await this.#authorities.issue(root, request);
     return this.#checked(issued, keyPair, root, now);
   };
 
   /** Valid by every reading of a clock in doubt; not from before its root, which says nothing more. */
   #period(root: RootId, validityMs: number): Period {
     const { earliest, latest } = clockSpan(this.#clock);
-    const rootFrom = this.#authorities.authority(root).notBefore;
+    const rootFrom = this.#authorities.record(root).notBefore;
     return { now: latest, earliest: Math.max(earliest, Math.min(rootFrom, latest)), validityMs };
   }
 
   #checked(issued: IssuedCertificate, keyPair: KeyPair, root: RootId, now: number): MadeLeaf {
     const keyPem = privateKeyPem(keyPair);
-    const rootPem = this.#authorities.authority(root).certificatePem;
+    const rootPem = this.#authorities.record(root).certificatePem;
     raise(checkLeaf({ chainPem: issued.chainPem, privateKeyPem: keyPem, rootPem, now }));
     return { ...issued, privateKeyPem: keyPem };
   }
@@ -128,8 +128,8 @@ export class CertificateMaker {
   async server(root: RootId): Promise<MadeLeaf> {
     const now = this.#clock.now();
     const keyPair = await generateKeyPair("ec-p256");
-    const request = xdsServer(XDS_SERVER_NAMES, this.#period(root, this.#options.xdsCertValidityMs), keyPair);
-    const issued = await this.#authorities.authority(root).issue(request);
+    const request = xdsServer(XDS_SERVER_NAMES, this.#period(root, this.#options.xdsCertValidityMs), keyPair.publicKey);
+    const issued = await this.#authorities.issue(root, request);
     return this.#checked(issued, keyPair, root, now);
   }
 }

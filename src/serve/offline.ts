@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import { type Config, loadSettings } from "../config.ts";
-import { Authorities } from "../controller/authorities.ts";
+import { AuthorityKeeper } from "../controller/authority-keeper.ts";
 import { availabilityHolds } from "../controller/availability.ts";
 import { loadLedger, loadTrust, type TrustDocument } from "../controller/durable-state.ts";
 import { KnownRoots } from "../controller/known-roots.ts";
@@ -29,6 +29,9 @@ import { CertificateMaker, XDS_SERVER_NAMES } from "./certificate-maker.ts";
 import { checkedState } from "./checked-state.ts";
 import { holdsSecret, rootProofs } from "./make-root-proofs.ts";
 import { systemClock } from "./system-clock.ts";
+
+/** How long a command waits for certificate authorities. */
+const LOOK_MS = 15_000;
 
 type Lives = Parameters<typeof rootProofs>[0];
 
@@ -63,7 +66,7 @@ export async function offlineStatus(dataDir: string, namespace: string): Promise
       ...(problem === undefined ? [] : [rolesHold(problem)]),
     ],
     loadedRoots: new Map(Object.values(trust.roots).map((root) => [root.name, root])),
-    authorityProblems: [...authorities.problems.values()],
+    authorityProblems: authorities.problems,
     signerEndsSoon: authorities.endsSoon(rootOf(trust, trust.signer), now),
   };
   const nothing = () => undefined;
@@ -153,17 +156,18 @@ type Existing = {
 };
 
 /** Of roots that a server has used. A newer root's authority is not made here: looking makes nothing. */
-async function existingAuthorities({ dataDir, document, roots, ledger, lives }: Existing): Promise<Authorities> {
+async function existingAuthorities({ dataDir, document, roots, ledger, lives }: Existing): Promise<AuthorityKeeper> {
   const authorities = authoritiesOf(dataDir, lives);
   const specs = specsOf(document);
   const used = roots.roots.filter((root) => specs.has(root.name));
-  await authorities.load(used, { specs, trust: document.trust }, await namesOf(dataDir, ledger));
+  authorities.follow(used, { specs, trust: document.trust }, await namesOf(dataDir, ledger));
+  await authorities.settled(LOOK_MS);
   return authorities;
 }
 
-function authoritiesOf(dataDir: string, lives: Lives): Authorities {
+function authoritiesOf(dataDir: string, lives: Lives): AuthorityKeeper {
   const tresor = createTresor({ secrets: secretFiles(join(dataDir, "secrets")), clock: systemClock });
-  return new Authorities({ providers: [tresor], proofs: rootProofs(lives), clock: systemClock, log: QUIET });
+  return new AuthorityKeeper({ providers: [tresor], proofs: rootProofs(lives), clock: systemClock, log: QUIET });
 }
 
 async function namesOf(dataDir: string, ledger: Ledger): Promise<ServiceNames> {

@@ -2,7 +2,7 @@
 
 import type { Logger } from "pino";
 import type { Config } from "../config.ts";
-import { Authorities } from "../controller/authorities.ts";
+import { AuthorityKeeper } from "../controller/authority-keeper.ts";
 import { type CheckedClock, checkedClock } from "../controller/checked-clock.ts";
 import { LeafCache } from "../controller/leaf-cache.ts";
 import { MeshSecrets } from "../controller/mesh-secrets.ts";
@@ -113,7 +113,7 @@ async function start(
     keyAlgorithm: config.rootKeyAlgorithm,
     rootValidityMs: config.rootValidityMs,
   });
-  const authorities = new Authorities({ providers: [tresor], proofs, clock, log });
+  const authorities = new AuthorityKeeper({ providers: [tresor], proofs, clock, log });
   // A broken file is told of below, by its watch.
   const read = await readServices(dataDir.services);
   let services = read.problems.length === 0 ? read.services : undefined;
@@ -157,6 +157,7 @@ async function start(
         end();
       }
     },
+    isReady: (root) => authorities.isReady(root),
     renewalTime: spreadRenewal,
     onIssued: (proxy) => source?.changed(proxy.uuid),
   });

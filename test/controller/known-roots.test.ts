@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Authorities } from "../../src/controller/authorities.ts";
+import { AuthorityKeeper } from "../../src/controller/authority-keeper.ts";
 import { KnownRoots } from "../../src/controller/known-roots.ts";
-import type { MeshRoot, Role } from "../../src/core/roots/mesh-root.ts";
+import type { MeshRoot, ProviderSpec, Role } from "../../src/core/roots/mesh-root.ts";
 import { desiredTrust, initialTrust } from "../../src/core/roots/trust.ts";
 import type { CertificateProvider } from "../../src/ports/provider.ts";
 import { trustingProofs } from "../support/trusting-proofs.ts";
@@ -23,6 +23,10 @@ function root(name: string, role: Role): MeshRoot {
   };
 }
 
+function nameIn(spec: ProviderSpec): string {
+  return spec.kind === "tresor" ? spec.secretRef.name : "";
+}
+
 /** `issuerId`, and hours until it ends, where they matter. */
 type Ca = { readonly issuerId?: string; readonly hours?: number };
 
@@ -34,29 +38,43 @@ async function startWith(cas: Readonly<Record<string, Ca>>, ...roots: MeshRoot[]
   const destroyed: string[] = [];
   const provider: CertificateProvider = {
     kind: "tresor",
-    load: async ({ name }) => ({
-      fingerprint: `ca-of-${name}`,
-      certificatePem: `${name}\n`,
-      serial: "1",
-      notBefore: 0,
-      notAfter: (cas[name]?.hours ?? 1_000) * HOUR_MS,
-      issuerId: cas[name]?.issuerId,
-      issue: () => Promise.reject(new Error("not asked for here")),
-    }),
-    destroy: async (spec) => void destroyed.push(spec.kind === "tresor" ? spec.secretRef.name : ""),
+    open: (spec) => {
+      const name = nameIn(spec);
+      const root = {
+        fingerprint: `ca-of-${name}`,
+        certificatePem: `${name}\n`,
+        serial: "1",
+        notBefore: 0,
+        notAfter: (cas[name]?.hours ?? 1_000) * HOUR_MS,
+        issuerId: cas[name]?.issuerId,
+      };
+      return {
+        inspect: async () => ({ root, health: { kind: "signs" } }),
+        issue: () => Promise.reject(new Error("not asked for here")),
+      };
+    },
+    custody: {
+      has: async () => true,
+      create: async () => undefined,
+      destroy: async (spec) => void destroyed.push(nameIn(spec)),
+    },
   };
   const clock = { now: () => HOUR_MS, after: () => () => undefined };
-  const authorities = new Authorities({ providers: [provider], proofs: trustingProofs(), clock, log: QUIET });
-  await authorities.load(roots, undefined);
+  const authorities = new AuthorityKeeper({ providers: [provider], proofs: trustingProofs(), clock, log: QUIET });
+  authorities.follow(roots, undefined);
+  await authorities.settled(1_000);
   const trust = initialTrust(desiredTrust(roots, authorities.trusted));
   assert.ok(trust);
   const listing = { roots, outdated: [], problems: [] };
   const known = new KnownRoots({ authorities, namespace: "osm-system", listing, specs: new Map() });
   known.remember();
-  await known.destroyDeleted(trust, HOUR_MS);
+  known.destroyDeleted(trust, HOUR_MS);
   const lose = async (name: string) => {
     known.listing = { ...known.listing, roots: known.listing.roots.filter((each) => each.name !== name) };
-    for (const now of [HOUR_MS, 2 * HOUR_MS]) await known.destroyDeleted(trust, now);
+    for (const now of [HOUR_MS, 2 * HOUR_MS, 2 * HOUR_MS]) {
+      known.destroyDeleted(trust, now);
+      await new Promise(setImmediate);
+    }
   };
   return { authorities, known, destroyed, lose, trust };
 }

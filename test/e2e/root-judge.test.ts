@@ -16,7 +16,7 @@ async function caseOf(name: string, root: OddRoot): Promise<JudgeCase> {
   const form = { trustDomain: "cluster.local", spiffe: false };
   const identity = { serviceAccount: "cart", namespace: "shop" };
   const authority = authorityOf(root);
-  const { chainPem } = await authority.issue(serviceLeaf(identity, form, period, keyPair));
+  const { chainPem } = await authority.issue(serviceLeaf(identity, form, period, keyPair.publicKey));
   return { name, certPem: chainPem, keyPem: privateKeyPem(keyPair), caPem: authority.certificatePem };
 }
 

@@ -105,7 +105,7 @@ test("withholds keys that Envoy refuses", async () => {
   ];
   for (const [what, keyPair] of keys) {
     const { chainPem } = await root.authority.issue(
-      serviceLeaf(BOOKBUYER, FORM, { now: NOW, validityMs: DAY_MS }, keyPair),
+      serviceLeaf(BOOKBUYER, FORM, { now: NOW, validityMs: DAY_MS }, keyPair.publicKey),
     );
     assertProblem(checkLeaf({ ...GOOD, chainPem, privateKeyPem: privateKeyPem(keyPair) }), "MR4003", what);
   }

@@ -19,7 +19,7 @@ test("says what it signed, cut to whole seconds, and never lengthens it", async 
   const { authority } = await testCa();
   const keyPair = await generateKeyPair("ec-p256");
   const now = NOW + 0.75 * 1000;
-  const request = serviceLeaf(BOOKBUYER, FORM, { now, validityMs: HOUR_MS }, keyPair);
+  const request = serviceLeaf(BOOKBUYER, FORM, { now, validityMs: HOUR_MS }, keyPair.publicKey);
   const issued = await authority.issue(request);
   const { fingerprint, serial, notBefore, notAfter } = inspect(issued.chainPem);
   assert.deepEqual(issued, { chainPem: issued.chainPem, fingerprint, serial, notBefore, notAfter });
@@ -50,7 +50,7 @@ test("refuses to sign before and after its root's life, by the clock of that mom
 test("refuses certificates that end before they begin, and names that are no IA5String", async () => {
   const { authority } = await testCa();
   const keyPair = await generateKeyPair("ec-p256");
-  const good = serviceLeaf(BOOKBUYER, FORM, { now: NOW, validityMs: HOUR_MS }, keyPair);
+  const good = serviceLeaf(BOOKBUYER, FORM, { now: NOW, validityMs: HOUR_MS }, keyPair.publicKey);
   const bad = [
     { ...good, notAfter: good.notBefore },
     { ...good, dnsNames: ["bücher.example"] },

@@ -14,23 +14,23 @@ const UUID = "0f8f9e1c-3b0a-4d57-9a53-0a1b2c3d4e5f";
 const PROXY = { ...BOOKBUYER, kind: "sidecar", uuid: UUID, trustDomain: "cluster.local" } as const;
 
 test("a service leaf has its DNS principal, and with SPIFFE its URI beside it", () => {
-  const plain = serviceLeaf(BOOKBUYER, { trustDomain: "cluster.local", spiffe: false }, PERIOD, keyPair);
+  const plain = serviceLeaf(BOOKBUYER, { trustDomain: "cluster.local", spiffe: false }, PERIOD, keyPair.publicKey);
   assert.deepEqual(plain, {
     commonName: "bookbuyer.bookstore.cluster.local",
     dnsNames: ["bookbuyer.bookstore.cluster.local"],
     uris: [],
     usages: ["serverAuth", "clientAuth"],
-    keyPair,
+    publicKey: keyPair.publicKey,
     notBefore: NOW - BACKDATE_MS,
     notAfter: NOW + DAY_MS,
   });
-  const spiffe = serviceLeaf(BOOKBUYER, { trustDomain: "cluster.local", spiffe: true }, PERIOD, keyPair);
+  const spiffe = serviceLeaf(BOOKBUYER, { trustDomain: "cluster.local", spiffe: true }, PERIOD, keyPair.publicKey);
   assert.deepEqual(spiffe, { ...plain, uris: ["spiffe://cluster.local/bookbuyer/bookstore"] });
 });
 
 test("an xDS client has one SAN, from which its identity reads back; it can't be a server", async () => {
   const ca = await testCa();
-  const { chainPem } = await ca.authority.issue(xdsClient(PROXY, PERIOD, keyPair));
+  const { chainPem } = await ca.authority.issue(xdsClient(PROXY, PERIOD, keyPair.publicKey));
   const info = inspect(chainPem);
   assert.equal(info.uris.length, 1);
   assert.deepEqual(info.dnsNames, []);
@@ -42,7 +42,9 @@ test("an xDS client has one SAN, from which its identity reads back; it can't be
 
 test("the xDS server has its DNS names and can't be a client", async () => {
   const ca = await testCa();
-  const { chainPem } = await ca.authority.issue(xdsServer(["xds.meshroot.internal", "localhost"], PERIOD, keyPair));
+  const { chainPem } = await ca.authority.issue(
+    xdsServer(["xds.meshroot.internal", "localhost"], PERIOD, keyPair.publicKey),
+  );
   assert.deepEqual(inspect(chainPem).dnsNames, ["xds.meshroot.internal", "localhost"]);
   opensslVerify(chainPem, ca.certificatePem, NOW, "sslserver");
   assert.throws(() => opensslVerify(chainPem, ca.certificatePem, NOW, "sslclient"), /unsuitable certificate purpose/);
@@ -70,7 +72,7 @@ test("the longest names still make a certificate that openssl takes, with the wh
   const ca = await testCa();
   const identity = { serviceAccount: "s".repeat(63), namespace: "n".repeat(63) };
   const form = { trustDomain: `${"t".repeat(60)}.example`, spiffe: true };
-  const { chainPem } = await ca.authority.issue(serviceLeaf(identity, form, PERIOD, keyPair));
+  const { chainPem } = await ca.authority.issue(serviceLeaf(identity, form, PERIOD, keyPair.publicKey));
   opensslVerify(chainPem, ca.certificatePem, NOW);
   const info = inspect(chainPem);
   assert.deepEqual(info.dnsNames, [`${identity.serviceAccount}.${identity.namespace}.${form.trustDomain}`]);

@@ -13,7 +13,8 @@ const CART = { serviceAccount: "cart", namespace: "shop" };
 
 function prove(root: OddRoot, identities = [CART], spiffe = false) {
   const form = { trustDomain: "cluster.local", spiffe };
-  return prover.prove(authorityOf(root), { form, identities });
+  const { certificatePem, issue } = authorityOf(root);
+  return prover.prove(certificatePem, issue, { form, identities });
 }
 
 for (const [name, make] of Object.entries(GOOD_ROOTS))
@@ -64,7 +65,8 @@ test("constraints on part of the trust domain are no trouble while no identity i
 test("a root that is not valid now can't be tried: neither proven nor refused", async () => {
   const later = createRootProver({ serverNames: ["localhost"], now: () => Date.now() + 4_000 * 86_400_000 });
   const form = { trustDomain: "cluster.local", spiffe: false };
-  const verdict = await later.prove(authorityOf(oddRoot()), { form, identities: [CART] });
+  const { certificatePem, issue } = authorityOf(oddRoot());
+  const verdict = await later.prove(certificatePem, issue, { form, identities: [CART] });
   assert.deepEqual(verdict, { carried: [], any: false, complete: false });
 });
 

@@ -30,7 +30,10 @@ test("every openssl line of docs/roots.md makes a root that carries a mesh, ten 
     ids.push(authority.issuerId);
     const prover = createRootProver({ serverNames: XDS_SERVER_NAMES, now: Date.now });
     const form = { trustDomain: "cluster.local", spiffe: true };
-    const { carried, problem } = await prover.prove(authority, { form, identities: IDENTITIES });
+    const { carried, problem } = await prover.prove(authority.certificatePem, authority.issue, {
+      form,
+      identities: IDENTITIES,
+    });
     assert.deepEqual([carried, problem], [IDENTITIES, undefined], lines);
     const { notBefore, notAfter, subjectKeyId } = inspect(authority.certificatePem);
     assert.equal(notAfter - notBefore, 3650 * 86_400_000);

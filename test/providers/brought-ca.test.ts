@@ -10,6 +10,7 @@ import { privateKeyPem } from "../../src/pki/keys.ts";
 import { createTresor } from "../../src/providers/tresor.ts";
 import { secretFiles } from "../../src/stores/files/secret-files.ts";
 import { temporaryDirectory } from "../support/data-dir.ts";
+import { loadAuthority } from "../support/load-authority.ts";
 import { openssl } from "../support/openssl.ts";
 import { settableClock, testCa } from "../support/pki.ts";
 import { root as meshRoot } from "../support/roots.ts";
@@ -42,7 +43,10 @@ async function load(t: TestContext, text: string | Buffer, file = "first-ca.yaml
   const path = join(directory, "osm-system", file);
   await mkdir(dirname(path));
   await writeFile(path, text, { mode: 0o600 });
-  const authority = await createTresor({ secrets: secretFiles(directory), clock: settableClock() }).load(ROOT);
+  const authority = await loadAuthority(
+    createTresor({ secrets: secretFiles(directory), clock: settableClock() }),
+    ROOT,
+  );
   assert.deepEqual(await readFile(path), Buffer.from(text), "the file stays as it is");
   return authority;
 }

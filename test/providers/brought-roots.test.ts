@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { createRootProver } from "../../src/pki/prove-root.ts";
 import { createTresor } from "../../src/providers/tresor.ts";
 import { systemClock } from "../../src/serve/system-clock.ts";
+import { loadAuthority } from "../support/load-authority.ts";
 import { memorySecretStore } from "../support/memory-secret-store.ts";
 import { ec, type OddRoot, oddRoot, rsa } from "../support/odd-roots.ts";
 import { openssl } from "../support/openssl.ts";
@@ -35,9 +36,11 @@ for (const [name, [crt, key, more = {}]] of Object.entries(FORMS))
   test(`A good: ${name}`, async () => {
     const data = { "ca.crt": Buffer.from(crt), "private.key": Buffer.from(key), ...more };
     const secrets = memorySecretStore([{ name: "first-ca", namespace: "osm-system", data }]);
-    const authority = await createTresor({ secrets, clock: systemClock }).load(root("first", "active"));
+    const authority = await loadAuthority(createTresor({ secrets, clock: systemClock }), root("first", "active"));
     const prover = createRootProver({ serverNames: ["localhost"], now: Date.now });
     const identities = [{ serviceAccount: "cart", namespace: "shop" }];
-    const verdict = await prover.prove(authority, { form: { trustDomain: "cluster.local", spiffe: true }, identities });
+    const { certificatePem, issue } = authority;
+    const form = { trustDomain: "cluster.local", spiffe: true };
+    const verdict = await prover.prove(certificatePem, issue, { form, identities });
     assert.deepEqual(verdict, { carried: identities, any: true, complete: true });
   });

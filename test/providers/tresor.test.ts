@@ -9,6 +9,7 @@ import { MANAGED_BY, type Secret } from "../../src/ports/store.ts";
 import { createTresor } from "../../src/providers/tresor.ts";
 import { secretFiles } from "../../src/stores/files/secret-files.ts";
 import { temporaryDirectory } from "../support/data-dir.ts";
+import { loadAuthority } from "../support/load-authority.ts";
 import { memorySecretStore } from "../support/memory-secret-store.ts";
 import { openssl, opensslVerify } from "../support/openssl.ts";
 import { HOUR_MS, NOW, settableClock, testCa, testLeaf } from "../support/pki.ts";
@@ -38,7 +39,7 @@ function brought(certificatePem: string, keyPem: string): Secret {
 
 test("makes OSM's root: subject, RSA-2048, ten years, an Opaque secret of two keys under our label", async () => {
   const secrets = memorySecretStore();
-  const authority = await createTresor({ secrets, clock: settableClock() }).load(ROOT);
+  const authority = await loadAuthority(createTresor({ secrets, clock: settableClock() }), ROOT);
   const secret = secrets.secrets.get(NAME);
   assert.deepEqual(Object.keys(secret?.data ?? {}), ["ca.crt", "private.key"]);
   assert.deepEqual(secret?.labels, { [MANAGED_BY.key]: MANAGED_BY.value });
@@ -55,7 +56,7 @@ test("makes OSM's root: subject, RSA-2048, ten years, an Opaque secret of two ke
 test("key algorithm, validity and organization are options", async () => {
   const secrets = memorySecretStore();
   const options = { keyAlgorithm: "ec-p384", rootValidityMs: HOUR_MS, organization: "Acme" } as const;
-  const authority = await createTresor({ secrets, clock: settableClock(), ...options }).load(ROOT);
+  const authority = await loadAuthority(createTresor({ secrets, clock: settableClock(), ...options }), ROOT);
   assert.match(inspect(authority.certificatePem).subject, /O=Acme/);
   assert.equal(authority.notAfter, NOW + HOUR_MS);
   assert.match(inspect((await testLeaf(authority)).chainPem).subject, /^O=Acme, CN=/);
@@ -69,10 +70,10 @@ test("an operator's CA is used as it is, written by whichever tool, and outlives
     const secret = brought(ca.certificatePem.replaceAll("\n", "\r\n").trimEnd(), keyPem);
     const secrets = memorySecretStore([secret]);
     const provider = createTresor({ secrets, clock: settableClock() });
-    const authority = await provider.load(ROOT);
+    const authority = await loadAuthority(provider, ROOT);
     assert.equal(authority.certificatePem, ca.certificatePem);
     opensslVerify((await testLeaf(authority)).chainPem, ca.certificatePem, NOW);
-    await provider.destroy(ROOT.provider);
+    await provider.custody?.destroy(ROOT.provider);
     assert.deepEqual(secrets.writes, []);
     assert.equal(secrets.secrets.get(NAME), secret);
   }
@@ -81,17 +82,17 @@ test("an operator's CA is used as it is, written by whichever tool, and outlives
 test("destroy removes the key that we made; a later load makes another root", async () => {
   const secrets = memorySecretStore();
   const provider = createTresor({ secrets, clock: settableClock(), keyAlgorithm: "ec-p256" });
-  const first = await provider.load(ROOT);
-  await provider.destroy(ROOT.provider);
+  const first = await loadAuthority(provider, ROOT);
+  await provider.custody?.destroy(ROOT.provider);
   assert.equal(secrets.secrets.size, 0);
-  assert.notEqual((await provider.load(ROOT)).fingerprint, first.fingerprint);
+  assert.notEqual((await loadAuthority(provider, ROOT)).fingerprint, first.fingerprint);
 });
 
 test("destroy leaves a secret that somebody else's label marks", async () => {
   const ca = await testCa();
   const secret = { ...brought(ca.certificatePem, privateKeyPem(ca.keyPair)), labels: { [MANAGED_BY.key]: "Helm" } };
   const secrets = memorySecretStore([secret]);
-  await createTresor({ secrets, clock: settableClock() }).destroy(ROOT.provider);
+  await createTresor({ secrets, clock: settableClock() }).custody?.destroy(ROOT.provider);
   assert.equal(secrets.secrets.get(NAME), secret);
 });
 
@@ -99,7 +100,7 @@ test("an expired root loads, so that it can still be trusted, and does not sign"
   const ca = await testCa({ validityMs: HOUR_MS });
   const secrets = memorySecretStore([brought(ca.certificatePem, privateKeyPem(ca.keyPair))]);
   const clock = settableClock(NOW + 2 * HOUR_MS);
-  const authority = await createTresor({ secrets, clock }).load(ROOT);
+  const authority = await loadAuthority(createTresor({ secrets, clock }), ROOT);
   assert.equal(authority.fingerprint, inspect(ca.certificatePem).fingerprint);
   await assert.rejects(testLeaf(authority), { code: "MR3002" });
 });
@@ -127,7 +128,7 @@ test("a corrupt CA secret is told, named, and left alone", async () => {
   };
   for (const [what, { secret, message }] of Object.entries(cases)) {
     const secrets = memorySecretStore([secret]);
-    await assert.rejects(createTresor({ secrets, clock: settableClock() }).load(ROOT), (error) => {
+    await assert.rejects(loadAuthority(createTresor({ secrets, clock: settableClock() }), ROOT), (error) => {
       assert.ok(error instanceof MeshrootError, what);
       assert.equal(error.code, "MR3001", what);
       assert.match(error.message, message, what);
@@ -149,5 +150,5 @@ test("what the store says about an unreadable secret is passed on", async () => 
     },
   };
   const provider = createTresor({ secrets, clock: settableClock() });
-  await assert.rejects(provider.load(ROOT), { code: "MR2005" });
+  await assert.rejects(loadAuthority(provider, ROOT), { code: "MR2005" });
 });

@@ -1,9 +1,9 @@
 /** Roots as operators bring them, made by the openssl command: each kind that failed, and each that has to stay good. */
 
 import { createPrivateKey, X509Certificate } from "node:crypto";
+import type { LocalAuthority } from "../../src/pki/local-authority.ts";
 import { localAuthority } from "../../src/pki/local-authority.ts";
 import { certificatePem } from "../../src/pki/pem.ts";
-import type { CertificateAuthority } from "../../src/ports/provider.ts";
 import { systemClock } from "../../src/serve/system-clock.ts";
 import { openssl } from "./openssl.ts";
 
@@ -71,6 +71,6 @@ export function longLength(root: OddRoot): OddRoot {
   return { ...root, certificatePem: certificatePem(bytes) };
 }
 
-export function authorityOf({ certificatePem: pem, keyPem }: OddRoot): CertificateAuthority {
+export function authorityOf({ certificatePem: pem, keyPem }: OddRoot): LocalAuthority {
   return localAuthority({ certificatePem: pem, privateKey: createPrivateKey(keyPem), clock: systemClock });
 }

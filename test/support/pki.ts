@@ -1,11 +1,12 @@
 /** Roots, leaves and a clock for tests of pki/ and the providers, at a fixed moment. */
 
 import { generateKeyPair, type KeyAlgorithm } from "../../src/pki/keys.ts";
+import type { LocalAuthority } from "../../src/pki/local-authority.ts";
 import { localAuthority } from "../../src/pki/local-authority.ts";
 import { serviceLeaf } from "../../src/pki/profiles.ts";
 import { createRootCa, type RootCaOptions } from "../../src/pki/root-ca.ts";
 import type { Clock } from "../../src/ports/clock.ts";
-import type { CertificateAuthority, KeyPair } from "../../src/ports/provider.ts";
+import type { KeyPair } from "../../src/ports/provider.ts";
 
 export const NOW = Date.parse("2026-06-01T12:00:00Z");
 export const HOUR_MS = 3_600_000;
@@ -28,7 +29,7 @@ export function settableClock(now = NOW): SettableClock {
 }
 
 export type TestCa = {
-  readonly authority: CertificateAuthority;
+  readonly authority: LocalAuthority;
   readonly certificatePem: string;
   readonly keyPair: KeyPair;
   readonly clock: SettableClock;
@@ -54,8 +55,8 @@ export async function testCa(options: Partial<RootCaOptions> = {}): Promise<Test
 }
 
 /** A day's leaf of the bookbuyer and its key. */
-export async function testLeaf(authority: CertificateAuthority, algorithm: KeyAlgorithm = "ec-p256", now = NOW) {
+export async function testLeaf(authority: LocalAuthority, algorithm: KeyAlgorithm = "ec-p256", now = NOW) {
   const keyPair = await generateKeyPair(algorithm);
-  const issued = await authority.issue(serviceLeaf(BOOKBUYER, FORM, { now, validityMs: DAY_MS }, keyPair));
+  const issued = await authority.issue(serviceLeaf(BOOKBUYER, FORM, { now, validityMs: DAY_MS }, keyPair.publicKey));
   return { ...issued, keyPair };
 }

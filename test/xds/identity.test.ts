@@ -8,12 +8,14 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { generateKeyPair, privateKeyPem } from "../../src/pki/keys.ts";
+import type { LocalAuthority } from "../../src/pki/local-authority.ts";
 import { localAuthority } from "../../src/pki/local-authority.ts";
 import { createRootCa } from "../../src/pki/root-ca.ts";
-import type { CertificateAuthority, IssueRequest } from "../../src/ports/provider.ts";
+import type { IssueRequest } from "../../src/ports/provider.ts";
 import { createTresor } from "../../src/providers/tresor.ts";
 import { secretFiles } from "../../src/stores/files/secret-files.ts";
 import { temporaryDirectory } from "../support/data-dir.ts";
+import { loadAuthority } from "../support/load-authority.ts";
 import { FIRST, startServer, type TestServer, tlsOf, until } from "../support/server.ts";
 import type { ClientTls } from "../support/xds-client.ts";
 
@@ -204,18 +206,18 @@ async function found(server: TestServer, from: number, message: RegExp) {
 }
 
 /** The server's own authority, loaded a second time from its secret. */
-async function authorityOf(server: TestServer): Promise<CertificateAuthority> {
+async function authorityOf(server: TestServer): Promise<LocalAuthority> {
   const tresor = createTresor({ secrets: secretFiles(join(server.config.dataDir, "secrets")), clock });
   const root = (await server.roots.list()).roots.find(({ name }) => name === FIRST);
   assert.ok(root);
-  return tresor.load(root);
+  return loadAuthority(tresor, root);
 }
 
-async function credential(authority: CertificateAuthority, request: Partial<IssueRequest>): Promise<ClientTls> {
+async function credential(authority: LocalAuthority, request: Partial<IssueRequest>): Promise<ClientTls> {
   const keyPair = await generateKeyPair("ec-p256");
   const now = Date.now();
   const { chainPem } = await authority.issue({
-    ...{ commonName: "cart", dnsNames: [], uris: [], usages: ["clientAuth"], keyPair },
+    ...{ commonName: "cart", dnsNames: [], uris: [], usages: ["clientAuth"], publicKey: keyPair.publicKey },
     ...{ notBefore: now - DAY_MS, notAfter: now + DAY_MS / 2 },
     ...request,
   });

@@ -70,3 +70,8 @@ export function rootKey(root: Pick<MeshRoot, "name" | "namespace">): string {
 export function isInUse(root: Pick<MeshRoot, "role">): boolean {
   return root.role !== "inactive";
 }
+
+/** Planning asks this once per root and plan, mostly of one and the same object. */
+export function sameSpec(a: ProviderSpec, b: ProviderSpec): boolean {
+  return a === b || JSON.stringify(a) === JSON.stringify(b);
+}

@@ -59,9 +59,9 @@ export const SABOTAGES_AT_THE_EDGES: readonly (Sabotage & { readonly caughtBy: s
   {
     name: "an edit of the SAN form passes for none",
     rule: "what must not change",
-    file: "src/controller/authorities.ts",
-    from: "const isSameForm = form === undefined || sameForm(form, root);",
-    to: "const isSameForm = form === undefined || sameForm(form, root) || form !== undefined;",
+    file: "src/controller/authority-keeper.ts",
+    from: 'const isSameForm = state?.kind !== "kept" || sameForm(state.record.form, root);',
+    to: "const isSameForm = true;",
     caughtBy: "test/controller/known-roots.test.ts",
   },
   {
@@ -250,9 +250,9 @@ export const SABOTAGES_AT_THE_EDGES: readonly (Sabotage & { readonly caughtBy: s
   {
     name: "what a proof found is not acted on",
     rule: "A1",
-    file: "src/controller/authorities.ts",
-    from: "      if (!isInForce) raise(",
-    to: "      if (isInForce) raise(",
+    file: "src/controller/kept-authority.ts",
+    from: "      raise(refusal);\n",
+    to: "",
     caughtBy: "test/serve/root-proofs.test.ts",
   },
   {

@@ -34,11 +34,11 @@ export const SABOTAGES_ELSEWHERE: readonly (Sabotage & { readonly caughtBy: stri
   {
     name: "a save that failed is taken for one that did not happen",
     rule: "E10",
-    file: "src/controller/rotation-controller.ts",
-    from: "    await this.#disk.save(plan.trust, this.#roots.specs);\n    this.#trust",
+    file: "src/controller/leader.ts",
+    from: "    await disk.save(plan.trust, roots.specs);\n",
     to:
-      "    await this.#disk.save(plan.trust, this.#roots.specs).catch((error) => {\n" +
-      "      this.#decided = undefined;\n      throw error;\n    });\n    this.#trust",
+      "    await disk.save(plan.trust, roots.specs).catch((error) => {\n" +
+      "      this.#decided = undefined;\n      throw error;\n    });\n",
     caughtBy: "test/scenarios/scenarios.test.ts",
   },
   {

@@ -116,9 +116,9 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: "published before it is durable",
     rule: "E7",
-    file: "src/controller/rotation-controller.ts",
-    from: "    await this.#disk.save(plan.trust, this.#roots.specs);\n",
-    to: "    void this.#disk.save(plan.trust, this.#roots.specs);\n",
+    file: "src/controller/leader.ts",
+    from: "    await disk.save(plan.trust, roots.specs);\n",
+    to: "    void disk.save(plan.trust, roots.specs);\n",
   },
   {
     name: "written before it is recorded",

@@ -1,6 +1,6 @@
 /** One process of the real server: all of its own code but TLS, gRPC, X.509 and the disk. */
 
-import { Authorities } from "../../../src/controller/authorities.ts";
+import { AuthorityKeeper } from "../../../src/controller/authority-keeper.ts";
 import { LeafCache, type LeafKind } from "../../../src/controller/leaf-cache.ts";
 import { MeshSecrets } from "../../../src/controller/mesh-secrets.ts";
 import { RotationController } from "../../../src/controller/rotation-controller.ts";
@@ -90,7 +90,7 @@ export class Server {
       log,
       onIssued: (proxy) => source.changed(proxy.uuid),
       make: async (kind, proxy, root) => {
-        parts.authorities.authority(root);
+        parts.authorities.record(root);
         const isFirst = !parts.made.has(`${kind} ${proxy.uuid}`);
         parts.made.add(`${kind} ${proxy.uuid}`);
         // Who was given another one by this process meanwhile, as in a rotation that is taken back, is a case of its own.
@@ -111,6 +111,7 @@ export class Server {
           notAfter,
         };
       },
+      random: () => 0.5,
       renewalTime: (now, notAfter) => now + ((notAfter - now) * 2) / 3,
     });
     this.secrets = new MeshSecrets({ controller, issuer, clock, log });
@@ -139,7 +140,9 @@ export class Server {
       warn: ignore,
       error: (fields) => void (isExpected(fields) || errors.push(fields)),
     };
-    const authorities = new Authorities({ providers: [provider(around)], proofs: trustingProofs(), clock, log });
+    const authorities = new AuthorityKeeper({
+      ...{ providers: [provider(around)], proofs: trustingProofs(), clock, log, random: () => 0.5 },
+    });
     const controller = await RotationController.start(
       { clock, state: around.state, authorities, settings: SETTINGS, log },
       around.roots,
@@ -222,27 +225,29 @@ type Parts = {
   readonly made: Set<string>;
   readonly clock: Clock;
   readonly log: Log;
-  readonly authorities: Authorities;
+  readonly authorities: AuthorityKeeper;
 };
 
 function provider(around: Surroundings): CertificateProvider {
   const key = (spec: ProviderSpec) => (spec.kind === "tresor" ? spec.secretRef.name : spec.kind);
   return {
     kind: "tresor",
-    load: async (root) => {
-      const name = key(root.provider);
-      const fingerprint = `${name}#${around.destroyed.get(name) ?? 0}`;
-      return {
-        fingerprint,
-        certificatePem: rootText(fingerprint),
-        serial: fingerprint,
-        notBefore: 0,
-        notAfter: Number.MAX_SAFE_INTEGER,
-        issue: () => Promise.reject(new Error("model: leaves are made without X.509")),
-      };
-    },
-    destroy: async (spec) => {
-      around.destroyed.set(key(spec), (around.destroyed.get(key(spec)) ?? 0) + 1);
+    open: (spec) => ({
+      inspect: async () => {
+        const name = key(spec);
+        const fingerprint = `${name}#${around.destroyed.get(name) ?? 0}`;
+        const life = { notBefore: 0, notAfter: Number.MAX_SAFE_INTEGER };
+        const root = { fingerprint, certificatePem: rootText(fingerprint), serial: fingerprint, ...life };
+        return { root, health: { kind: "signs" } };
+      },
+      issue: () => Promise.reject(new Error("model: leaves are made without X.509")),
+    }),
+    custody: {
+      has: async () => true,
+      create: async () => undefined,
+      destroy: async (spec) => {
+        around.destroyed.set(key(spec), (around.destroyed.get(key(spec)) ?? 0) + 1);
+      },
     },
   };
 }

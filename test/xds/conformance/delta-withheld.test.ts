@@ -5,14 +5,14 @@
 
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { Authorities } from "../../../src/controller/authorities.ts";
+import { AuthorityKeeper } from "../../../src/controller/authority-keeper.ts";
 import { LeafCache } from "../../../src/controller/leaf-cache.ts";
 import { MeshSecrets } from "../../../src/controller/mesh-secrets.ts";
 import { RotationController } from "../../../src/controller/rotation-controller.ts";
 import { generateKeyPair } from "../../../src/pki/keys.ts";
 import { localAuthority } from "../../../src/pki/local-authority.ts";
 import { createRootCa } from "../../../src/pki/root-ca.ts";
-import type { CertificateAuthority } from "../../../src/ports/provider.ts";
+import type { CertificateAuthority, Issue } from "../../../src/ports/provider.ts";
 import type { StateStore } from "../../../src/ports/store.ts";
 import type { ClientIdentity } from "../../../src/secrets/client-identity.ts";
 import { SecretSource } from "../../../src/secrets/secret-source.ts";
@@ -36,8 +36,6 @@ const PROXY = {
   uuid: "00000000-0000-4000-8000-000000000001",
 } as const;
 
-type Issue = CertificateAuthority["issue"];
-
 /** A server whose only authority signs as `spoil` makes it sign, until `mend`. */
 async function start(t: TestContext, spoil: (issue: Issue) => Issue) {
   let shiftMs = 0;
@@ -60,9 +58,12 @@ async function start(t: TestContext, spoil: (issue: Issue) => Issue) {
   });
   const good = localAuthority({ certificatePem: ca.certificatePem, privateKey: ca.keyPair.privateKey, clock });
   let issue = spoil((request) => good.issue(request));
-  const authority = { ...good, issue: (request: Parameters<Issue>[0]) => issue(request) };
-  const provider = { kind: "tresor", load: async () => authority, destroy: async () => undefined } as const;
-  const authorities = new Authorities({ providers: [provider], proofs: trustingProofs(), clock, log });
+  const authority: CertificateAuthority = {
+    inspect: async () => ({ root: good, health: { kind: "signs" } }),
+    issue: (request) => issue(request),
+  };
+  const provider = { kind: "tresor", open: () => authority } as const;
+  const authorities = new AuthorityKeeper({ providers: [provider], proofs: trustingProofs(), clock, log });
   const state: StateStore = {
     loadTrust: async () => undefined,
     saveTrust: async () => undefined,
@@ -84,6 +85,7 @@ async function start(t: TestContext, spoil: (issue: Issue) => Issue) {
   const issuer = new LeafCache({
     clock,
     log,
+    random: () => 1,
     make: issuing.leaf,
     renewalTime: (_now, notAfter) => notAfter,
     onIssued: ({ uuid }) => source?.changed(uuid),
@@ -125,7 +127,7 @@ async function start(t: TestContext, spoil: (issue: Issue) => Issue) {
 const SPOILT: readonly { what: string; spoil: (issue: Issue) => Issue; message: RegExp }[] = [
   {
     what: "for another key",
-    spoil: (issue) => async (request) => issue({ ...request, keyPair: await generateKeyPair("ec-p256") }),
+    spoil: (issue) => async (request) => issue({ ...request, publicKey: (await generateKeyPair("ec-p256")).publicKey }),
     message: /MR4003 .*does not match its private key/,
   },
   {

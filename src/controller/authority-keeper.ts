@@ -1,0 +1,326 @@
+/**
+ * Keeps the certificate authorities behind the MRCs: it looks at each of them in the background, with deadlines, and asks them for
+ * certificates. Planning reads what was seen last, and waits for none of them.
+ */
+
+import { MeshrootError, type Problem, raise } from "../core/errors.ts";
+import type { SanForm, ServiceIdentity } from "../core/identity.ts";
+import { isInUse, type MeshRoot, type ProviderSpec, sameSpec } from "../core/roots/mesh-root.ts";
+import { signerEndsSoon } from "../core/roots/root-life.ts";
+import type { RootId, TrustedRoot, TrustInForce } from "../core/roots/trust.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { Log } from "../ports/log.ts";
+import type { CertificateProvider, IssuedCertificate, IssueRequest } from "../ports/provider.ts";
+import { edited, KeptAuthority, type KeptState, type Known, recordOf, sameForm, withName } from "./kept-authority.ts";
+import { KeyDestruction } from "./key-destruction.ts";
+import { ProviderCalls, problemOf } from "./provider-calls.ts";
+import type { RootProofs, ServiceNames } from "./root-proofs.ts";
+
+/** For so long a plan waits for a first look; a CA that takes longer is planned without. */
+const FIRST_LOOK_MS = 1_000;
+const NO_NAMES: ServiceNames = new Map();
+
+export type AuthorityKeeperDeps = {
+  readonly providers: readonly CertificateProvider[];
+  readonly proofs: RootProofs;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** In [0, 1). */
+  readonly random?: () => number;
+};
+
+export class AuthorityKeeper {
+  readonly #deps: Required<AuthorityKeeperDeps>;
+  readonly #providers: ReadonlyMap<string, CertificateProvider>;
+  readonly #kept = new Map<string, KeptAuthority>();
+  /** Of MRCs whose provider is not there. */
+  readonly #unopened = new Map<string, Problem>();
+  readonly #destruction: KeyDestruction;
+  readonly #listeners = new Set<() => void>();
+  #names = NO_NAMES;
+
+  constructor(deps: AuthorityKeeperDeps) {
+    this.#deps = { random: Math.random, ...deps };
+    this.#destruction = new KeyDestruction({ ...deps, done: () => this.#tell() });
+    this.#providers = new Map(deps.providers.map((provider) => [provider.kind, provider]));
+  }
+
+  /** Called whenever a look has found something else than the one before, or a key is destroyed. Returns the way to end it. */
+  subscribe(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /**
+   * These are the MRCs from now on. Looks that are due begin; `known`: what the mesh has run on, and so is not made; `names`: what
+   * roots in use have to carry. Asked before every plan.
+   */
+  follow(roots: readonly MeshRoot[], known: Known | undefined, names: ServiceNames = NO_NAMES): void {
+    const now = this.#deps.clock.now();
+    this.#names = names;
+    const earlier: Promise<unknown>[] = [];
+    for (const root of roots) {
+      const kept = this.#keep(root, known);
+      if (kept === undefined) continue;
+      if (kept.isDue(now, names)) {
+        const besides = () => this.#besides(root, known?.trust);
+        const around = { known, names, besides, earlier: Promise.all([...earlier]) };
+        // What keeps a mesh from its first start is thrown there.
+        kept.look(around, (before) => this.#looked(kept, before, known === undefined));
+      }
+      if (kept.state.kind === "unseen" && kept.looking !== undefined) earlier.push(kept.looking);
+    }
+    const declared = new Set(roots.map(({ name }) => name));
+    // One that was refused was never part of the mesh; of all others the key is destroyed first.
+    for (const [name, { state }] of this.#kept)
+      if (!declared.has(name) && state.kind !== "kept") this.#kept.delete(name);
+    for (const name of this.#unopened.keys()) if (!declared.has(name)) this.#unopened.delete(name);
+  }
+
+  /** Resolves when no look is under way, or after `ms`. */
+  async settled(ms: number): Promise<void> {
+    let cancel = () => {};
+    const late = new Promise<void>((resolve) => {
+      cancel = this.#deps.clock.after(ms, resolve);
+    });
+    const looks = Promise.all([...this.#kept.values()].map(({ looking }) => looking));
+    await Promise.race([looks, late]);
+    cancel();
+  }
+
+  /** A root in use is being looked at that may be fit for a bundle in a moment. */
+  isAboutToKnow(trust: TrustInForce): boolean {
+    return [...this.#kept.values()].some(
+      (kept) =>
+        isInUse(kept.root) &&
+        this.#isFresh(kept) &&
+        !(kept.state.kind === "kept" && (trust.mesh.includes(kept.state.record.id) || kept.isProvenFor(this.#names))),
+    );
+  }
+
+  #isFresh({ looking, startedAt }: KeptAuthority): boolean {
+    return looking !== undefined && Math.abs(this.#deps.clock.now() - startedAt) < FIRST_LOOK_MS;
+  }
+
+  /** Roots that may be trusted, by name of their MRC. */
+  get trusted(): ReadonlyMap<string, TrustedRoot> {
+    return new Map(
+      [...this.#kept].flatMap(([name, { state }]) => (state.kind === "kept" ? [[name, state.record] as const] : [])),
+    );
+  }
+
+  /** Why a root may not be used. */
+  problem(name: string): Problem | undefined {
+    const kept = this.#kept.get(name);
+    if (kept === undefined) return this.#unopened.get(name);
+    if (kept.state.kind === "refused") return kept.state.problem;
+    return kept.state.kind === "unseen" && !this.#isFresh(kept) ? notSeenYet(name) : undefined;
+  }
+
+  /** The same, or why a root that may be used can't sign now. */
+  problemOf(name: string): Problem | undefined {
+    return this.problem(name) ?? this.#ailmentOf(this.#kept.get(name));
+  }
+
+  get problems(): readonly (Problem & { readonly root: string })[] {
+    return [...this.#kept.keys(), ...this.#unopened.keys()].flatMap((name) => {
+      const problem = this.problemOf(name);
+      return problem === undefined ? [] : [{ ...problem, root: name }];
+    });
+  }
+
+  /** Why nothing will be signed under this root unless somebody does something; undefined where something can. */
+  signingProblem({ id, name, notBefore, notAfter }: TrustedRoot, now: number): Problem | undefined {
+    const at = (ms: number) => new Date(ms).toISOString();
+    const kept = this.#byRoot(id);
+    if (kept === undefined) {
+      const hint = `Put its manifest back, or give another root the role active and let it take over.`;
+      return this.problem(name) ?? { code: "MR3004", message: `root ${name}: its key is not available`, hint };
+    }
+    if (now >= notAfter) {
+      const hint = `Create another root (\`meshroot root create\`), make it active once proxies trust it, and retire this one.`;
+      return { code: "MR3002", message: `root ${name} expired at ${at(notAfter)}`, hint };
+    }
+    if (now < notBefore) {
+      const hint = `Check this machine's clock (it says ${at(now)}); if it is right, wait or rotate to another root.`;
+      return { code: "MR3003", message: `root ${name} is not valid before ${at(notBefore)}`, hint };
+    }
+    const ailment = this.ailment(id);
+    return ailment?.code === "MR3010" ? ailment : undefined;
+  }
+
+  /** Why this root's CA can't sign at the moment, or can't be had; it may pass by itself. */
+  ailment(id: RootId): Problem | undefined {
+    return this.#ailmentOf(this.#byRoot(id));
+  }
+
+  #ailmentOf(kept: KeptAuthority | undefined): Problem | undefined {
+    return kept?.state.kind === "kept" ? (kept.state.ailment ?? kept.calls.problem) : undefined;
+  }
+
+  /** What is wrong with a root in force, that would keep it from getting there today. */
+  unfit(id: RootId): Problem | undefined {
+    const state = this.#byRoot(id)?.state;
+    return state?.kind === "kept" ? state.unfit : undefined;
+  }
+
+  /** Why the signer should not move to this root, although it could sign. */
+  unfitToSign(root: TrustedRoot, declared: MeshRoot | undefined, now: number): Problem | undefined {
+    return this.unfit(root.id) ?? this.#deps.proofs.lifeProblem(root, declared, now);
+  }
+
+  /** MR3009: this root, the signer, ends before the mesh could rotate away from it in peace. */
+  endsSoon(signer: TrustedRoot, now: number): Problem | undefined {
+    return signerEndsSoon(signer, now, this.#deps.proofs.neededLifeMs);
+  }
+
+  /** It has been tried whether this root carries the names that the mesh has now. */
+  isProven(name: string): boolean {
+    return this.#kept.get(name)?.isProvenFor(this.#names) === true;
+  }
+
+  /** Whether a certificate can be asked for now, or it is better to ask a little later. */
+  isReady(id: RootId): boolean {
+    return this.#byRoot(id)?.calls.isReady ?? true;
+  }
+
+  /** Throws MR3004 when this root's key is not here (any more). */
+  record(id: RootId): TrustedRoot {
+    const state = this.#byRoot(id)?.state;
+    if (state?.kind === "kept") return state.record;
+    const hint = "Restore its secret, or rotate to another root.";
+    throw new MeshrootError("MR3004", "the key of the signing root is not available", hint);
+  }
+
+  /** The SAN form that leaves of this root carry. Throws as `record` does. */
+  formOf(id: RootId): SanForm {
+    return this.record(id).form;
+  }
+
+  /** Throws as `record` does, MR3010 for a root that has changed underneath, MR3011, and what the authority throws. */
+  async issue(id: RootId, request: IssueRequest): Promise<IssuedCertificate> {
+    const { name } = this.record(id);
+    const ailment = this.ailment(id);
+    if (ailment?.code === "MR3010") throw MeshrootError.from(ailment);
+    const kept = this.#byRoot(id) ?? this.#kept.get(name);
+    return (kept as KeptAuthority).issue(request);
+  }
+
+  /** Why nothing may be issued for this identity under this root (MR3007, MR3006). Throws as `issue` does. */
+  async refusalOf(identity: ServiceIdentity, id: RootId): Promise<Problem | undefined> {
+    return this.#deps.proofs.problemFor(this.record(id), (request) => this.issue(id, request), identity);
+  }
+
+  /** As a look would, for a root whose CA exists already, and without keeping anything. Throws why it would be refused. */
+  async examine(root: MeshRoot, trust: TrustInForce | undefined, names: ServiceNames): Promise<void> {
+    const { clock, proofs, random } = this.#deps;
+    const authority = this.#providerOf(root).open(root.provider);
+    const calls = new ProviderCalls({ clock, random, who: `root ${root.name}` });
+    const record = recordOf(root, (await calls.run((signal) => authority.inspect(signal))).root);
+    if (trust?.mesh.includes(record.id) === true) return;
+    const issue = (request: IssueRequest) => calls.run((signal) => authority.issue(request, signal));
+    const problem = await proofs.problemWith(record, issue, names);
+    raise(problem && { ...problem, message: withName(root.name, problem.message) });
+    raise(proofs.lifeProblem(record, root, clock.now()));
+    raise(await proofs.twin(record, Object.values(trust?.roots ?? {})));
+  }
+
+  /** A file edited by hand may change what must not change once a root was used: MR1005. */
+  changedUnderneath(roots: readonly MeshRoot[], specs: ReadonlyMap<string, ProviderSpec>): Problem | undefined {
+    const found = roots.find((root) => {
+      const spec = specs.get(root.name);
+      const state = this.#kept.get(root.name)?.state;
+      const isSameForm = state?.kind !== "kept" || sameForm(state.record.form, root);
+      return !isSameForm || (spec !== undefined && !sameSpec(spec, root.provider));
+    });
+    return found && edited(found.name);
+  }
+
+  /**
+   * Has the key behind a deleted MRC destroyed in the background. True when that is done; `isShared`: another MRC needs it, so it
+   * only leaves this name.
+   */
+  destroy(name: string, spec: ProviderSpec, isShared: boolean): boolean {
+    if (isShared) this.#destruction.forget(name);
+    else if (!this.#destruction.of(name, spec, this.#providers.get(spec.kind)?.custody)) return false;
+    this.#kept.delete(name);
+    return true;
+  }
+
+  #keep(root: MeshRoot, known: Known | undefined): KeptAuthority | undefined {
+    const before = this.#kept.get(root.name);
+    // Once it was used, its settings stay: an edit is a problem of its own.
+    const isEdited = before !== undefined && !known?.specs.has(root.name) && !sameRoot(before.root, root);
+    if (before !== undefined && !isEdited) {
+      before.root = { ...root, provider: before.root.provider };
+      return before;
+    }
+    try {
+      const kept = new KeptAuthority(root, { ...this.#deps, provider: this.#providerOf(root) });
+      this.#kept.set(root.name, kept);
+      this.#unopened.delete(root.name);
+      return kept;
+    } catch (error) {
+      this.#kept.delete(root.name);
+      const problem = problemOf(error, `root ${root.name}`);
+      const said = { ...problem, message: withName(root.name, problem.message) };
+      if (this.#unopened.get(root.name)?.message !== said.message) this.#say(root.name, said);
+      this.#unopened.set(root.name, said);
+      return undefined;
+    }
+  }
+
+  #looked(kept: KeptAuthority, before: KeptState, isQuiet: boolean): void {
+    const { state, root } = kept;
+    const problem = problemIn(state);
+    if (!isQuiet && problem !== undefined && problem.message !== problemIn(before)?.message)
+      this.#say(root.name, problem);
+    if (JSON.stringify(state) !== JSON.stringify(before)) this.#tell();
+  }
+
+  #say(root: string, { code, message, hint }: Problem): void {
+    this.#deps.log.error({ component: "provider", root, code, hint }, `${code} ${message}`);
+  }
+
+  #tell(): void {
+    for (const listener of this.#listeners) listener();
+  }
+
+  /** Of one CA behind two MRCs, the one that can sign. */
+  #byRoot(id: RootId): KeptAuthority | undefined {
+    const all = [...this.#kept.values()].filter(({ state }) => state.kind === "kept" && state.record.id === id);
+    return all.find((kept) => this.#ailmentOf(kept) === undefined) ?? all[0];
+  }
+
+  /** The roots that it would stand beside: those in force, and others in use. */
+  #besides(root: MeshRoot, trust: TrustInForce | undefined): TrustedRoot[] {
+    const others = [...this.#kept.values()].filter((kept) => kept.root.name !== root.name && isInUse(kept.root));
+    return [
+      ...Object.values(trust?.roots ?? {}),
+      ...others.flatMap(({ state }) => (state.kind === "kept" ? [state.record] : [])),
+    ];
+  }
+
+  #providerOf({ provider: { kind } }: MeshRoot): CertificateProvider {
+    const provider = this.#providers.get(kind);
+    if (provider !== undefined) return provider;
+    throw new MeshrootError("MR1011", `provider ${kind} is not available in this version`, "Use provider tresor.");
+  }
+}
+
+function problemIn(state: KeptState): Problem | undefined {
+  if (state.kind === "refused") return state.problem;
+  return state.kind === "kept" ? state.ailment : undefined;
+}
+
+function notSeenYet(name: string): Problem {
+  return {
+    code: "MR3011",
+    message: `root ${name}: its certificate authority has not answered yet`,
+    hint: "Check that it runs and can be reached from here. Rotations between other roots go on.",
+  };
+}
+
+function sameRoot(a: MeshRoot, b: MeshRoot): boolean {
+  return a.trustDomain === b.trustDomain && a.spiffeEnabled === b.spiffeEnabled && sameSpec(a.provider, b.provider);
+}
