@@ -85,19 +85,26 @@ export function raise(problem: Problem | undefined): void {
   if (problem !== undefined) throw MeshrootError.from(problem);
 }
 
-/** MR5003: `what` can't listen on `address`; `flag` chooses another one. `code` is the system's (EADDRINUSE, ...). */
-export function cannotListen(what: string, address: string, code: string, flag: string, cause: unknown): MeshrootError {
+/** What to do next where nobody can listen: another process has the address, or the system refuses it. */
+export type ListenHints = { readonly inUse: string; readonly unusable: string };
+
+/** `flag` chooses another address. */
+export function listenHints(flag: string): ListenHints {
+  return {
+    inUse: `Stop the other process, or choose another ${flag}.`,
+    unusable: `Give --bind an address of this machine, and ${flag} one that this user may open.`,
+  };
+}
+
+/** MR5003: `what` can't listen on `address`. `code` is the system's (EADDRINUSE, ...). */
+export function cannotListen(
+  what: string,
+  address: string,
+  code: string,
+  hints: ListenHints,
+  cause: unknown,
+): MeshrootError {
   return code === "EADDRINUSE"
-    ? new MeshrootError(
-        "MR5003",
-        `${what} address ${address} is in use`,
-        `Stop the other process, or choose another ${flag}.`,
-        cause,
-      )
-    : new MeshrootError(
-        "MR5003",
-        `${what} can't listen on ${address}: ${code}`,
-        `Give --bind an address of this machine, and ${flag} one that this user may open.`,
-        cause,
-      );
+    ? new MeshrootError("MR5003", `${what} address ${address} is in use`, hints.inUse, cause)
+    : new MeshrootError("MR5003", `${what} can't listen on ${address}: ${code}`, hints.unusable, cause);
 }

@@ -3,7 +3,7 @@
 import { createServer, type Socket } from "node:net";
 import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from "@grpc/grpc-js";
 import { formatHostPort } from "../core/address.ts";
-import { cannotListen } from "../core/errors.ts";
+import { cannotListen, listenHints } from "../core/errors.ts";
 import { guarded } from "../runtime/grpc-guard.ts";
 import { type Door, keepDoor } from "./keep-door.ts";
 
@@ -57,7 +57,7 @@ async function open(
   const port = await new Promise<number>((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) => {
       const name = "path" in where ? where.path : formatHostPort(where.host, where.port);
-      reject(cannotListen(what, name, error.code ?? error.message, flag, error));
+      reject(cannotListen(what, name, error.code ?? error.message, listenHints(flag), error));
     });
     server.listen(where, () => {
       const address = server.address();

@@ -4,7 +4,7 @@ import { createServer, type Server } from "node:http";
 import { getRequestListener } from "@hono/node-server";
 import { Hono } from "hono";
 import { formatHostPort } from "../core/address.ts";
-import { cannotListen } from "../core/errors.ts";
+import { cannotListen, listenHints } from "../core/errors.ts";
 import { type Door, keepDoor } from "./keep-door.ts";
 import type { Metrics } from "./metrics.ts";
 
@@ -59,7 +59,7 @@ export function serveHttp(
   return new Promise((resolve, reject) => {
     const name = "path" in where ? where.path : formatHostPort(where.host, where.port);
     server.once("error", (error: NodeJS.ErrnoException) => {
-      reject(cannotListen("HTTP", name, error.code ?? error.message, flag, error));
+      reject(cannotListen("HTTP", name, error.code ?? error.message, listenHints(flag), error));
     });
     server.listen(where, () => {
       const address = server.address();

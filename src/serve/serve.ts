@@ -43,6 +43,7 @@ import { refusedLine } from "./refused-client.ts";
 import { SideServices } from "./side-services.ts";
 import { ADMIN_SOCKET, GRPC_SOCKET, placeSocket } from "./sockets.ts";
 import { checkedSystemClock } from "./system-clock.ts";
+import { XDS_HINTS } from "./xds-hints.ts";
 
 export type RunningServer = {
   readonly xdsPort: number;
@@ -182,6 +183,7 @@ async function start(
       return client;
     },
     sources: [source],
+    hints: XDS_HINTS,
     refused: (refusal) => {
       metrics.xdsRefused.inc();
       const { fields, message } = refusedLine(refusal, controller);

@@ -10,9 +10,9 @@ import { proxyUri } from "../core/identity.ts";
 import { addClientStatus, CLIENT_STATUS, type ClientState } from "../ops/client-status.ts";
 import { HEALTH, ServiceHealth } from "../ops/health.ts";
 import { addReflection } from "../ops/reflection.ts";
+import { AGENT_NAME } from "../secrets/agent-name.ts";
 import type { ClientIdentity } from "../secrets/client-identity.ts";
 import { SECRET_TYPE_URL } from "../secrets/secret-codec.ts";
-import { AGENT_NAME } from "../xds/client-wire.ts";
 import { AGGREGATED, SECRETS } from "../xds/services.ts";
 import type { XdsClient } from "../xds/source.ts";
 

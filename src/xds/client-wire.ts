@@ -4,10 +4,7 @@ import { decodeAny, type ErrorDetail } from "./wire.ts";
 import { readFields, readText } from "./wire-reader.ts";
 import { bytes, integer, message, text, toBuffer } from "./wire-writer.ts";
 
-/** What `meshroot proxy agent` calls itself in `node.user_agent_name`. */
-export const AGENT_NAME = "meshroot-agent";
-
-/** `userAgentName` tells the server which consumer of a proxy this is (evidence.md, "Words"). */
+/** What a client says about itself. */
 export type ClientNode = { readonly id: string; readonly cluster?: string; readonly userAgentName?: string };
 
 export type ClientSotwRequest = {

@@ -14,6 +14,7 @@ import { tokenBucket } from "../core/token-bucket.ts";
 import { guarded } from "../runtime/grpc-guard.ts";
 import { Connections, type XdsConnection } from "./connections.ts";
 import { fetchResources } from "./fetch.ts";
+import { NEUTRAL_HINTS, type ServerHints } from "./hints.ts";
 import { AGGREGATED, type DiscoveryService, serviceOf } from "./services.ts";
 import type { ResourceSource, XdsClient } from "./source.ts";
 import { type StreamEvent, XdsStream } from "./stream.ts";
@@ -29,6 +30,8 @@ export type XdsServerDeps<Identity> = {
   /** On ADS changes go out in the order of their types here, which has to be make before break: clusters first. */
   readonly sources: readonly ResourceSource<Identity>[];
   readonly refused?: FrontDeps<Identity>["refused"];
+  /** For whoever runs this server. Default: words that fit any. */
+  readonly hints?: Partial<ServerHints>;
   readonly onNode?: (client: XdsClient<Identity>) => void;
   readonly onEvent?: (event: StreamEvent) => void;
   /** Why this connection has to end now, with its streams; undefined: it may stay. Asked every second. */
@@ -120,6 +123,7 @@ export class XdsServer<Identity> {
       },
       identify: deps.identify,
       refused: deps.refused ?? (() => undefined),
+      hints: { ...NEUTRAL_HINTS, ...deps.hints },
       limits: {
         maxConnections: deps.maxConnections ?? Number.POSITIVE_INFINITY,
         maxStrangers: deps.maxHandshakes ?? MAX_HANDSHAKES,

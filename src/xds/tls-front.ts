@@ -9,6 +9,7 @@ import { createServer, type Server, type TLSSocket } from "node:tls";
 import { formatHostPort } from "../core/address.ts";
 import { cannotListen, MeshrootError } from "../core/errors.ts";
 import { Doorkeeper, type DoorLimits, type TurnedAway } from "../runtime/doorkeeper.ts";
+import type { ServerHints } from "./hints.ts";
 
 export type FrontCredentials = {
   readonly certificatePem: string;
@@ -38,16 +39,19 @@ export type FrontDeps<Identity> = {
   readonly limits: DoorLimits;
   /** A connection was closed before it had proved who it is: it took too long, or others needed the room. */
   readonly turnedAway: (why: TurnedAway, address: string) => void;
+  readonly hints: ServerHints;
 };
 
 export class TlsFront<Identity> {
   readonly #server: Server;
   /** By remote address and port, from the accept on. */
   readonly #sockets = new Map<string, Socket>();
+  readonly #hints: ServerHints;
   #hasCredentials: boolean;
 
   constructor(deps: FrontDeps<Identity>) {
-    const { limits, turnedAway } = deps;
+    const { limits, turnedAway, hints } = deps;
+    this.#hints = hints;
     const door = new Doorkeeper({ limits, turnedAway, now: () => performance.now(), after });
     // rejectUnauthorized is off because Node would then drop a client without a word, neither to it nor to us.
     this.#hasCredentials = deps.credentials !== undefined;
@@ -66,16 +70,14 @@ export class TlsFront<Identity> {
         ...claimsOf(socket),
         reason: handshakeFailure(error),
         distrustsUs: isDistrust(error),
-        hint: this.#hasCredentials
-          ? "A client that does not trust this server has an old bundle: write it a new one with `meshroot proxy bootstrap`."
-          : "This server has no certificate to show yet: see /health/ready.",
+        hint: this.#hasCredentials ? hints.handshakeFailed : hints.noOwnCertificate,
       });
     });
     this.#server.on("secureConnection", (socket) => {
       socket.on("error", () => socket.destroy());
       // Not getPeerX509Certificate: Node 24.20 then keeps 6 KB outside the heap for each connection (test/load/soak.test.ts).
       const der = socket.getPeerCertificate().raw as Buffer | undefined;
-      const verdict = der === undefined ? NO_CERTIFICATE : judge(socket, der, deps.identify);
+      const verdict = judge(socket, der, deps);
       if ("identity" in verdict) {
         const raw = this.#sockets.get(remoteOf(socket));
         if (raw !== undefined) door.welcome(raw, socket.remoteAddress ?? "");
@@ -91,7 +93,8 @@ export class TlsFront<Identity> {
   listen(host: string, port: number): Promise<number> {
     return new Promise((resolve, reject) => {
       this.#server.once("error", (error: NodeJS.ErrnoException) => {
-        reject(cannotListen("xDS", formatHostPort(host, port), error.code ?? error.message, "--xds-port", error));
+        const { code = error.message } = error;
+        reject(cannotListen("xDS", formatHostPort(host, port), code, this.#hints.cannotListen, error));
       });
       this.#server.listen(port, host, () => {
         const address = this.#server.address();
@@ -121,16 +124,12 @@ function after(ms: number, callback: () => void): () => void {
 
 type Refusal = { readonly reason: string; readonly hint: string };
 
-const NO_CERTIFICATE: Refusal = {
-  reason: "the client sent no certificate",
-  hint: "Give Envoy the files that `meshroot proxy bootstrap` wrote.",
-};
-
 function judge<Identity>(
   socket: TLSSocket,
-  der: Buffer,
-  identify: FrontDeps<Identity>["identify"],
+  der: Buffer | undefined,
+  { identify, hints }: Pick<FrontDeps<Identity>, "identify" | "hints">,
 ): Refusal | { readonly certificate: X509Certificate; readonly identity: Identity } {
+  if (der === undefined) return { reason: "the client sent no certificate", hint: hints.noCertificate };
   let certificate: X509Certificate;
   let identity: Identity;
   try {
@@ -140,8 +139,7 @@ function judge<Identity>(
     return { reason: (error as Error).message, hint: error instanceof MeshrootError ? error.hint : "" };
   }
   if (!socket.authorized) {
-    const reason = `client certificate refused: ${String(socket.authorizationError)}`;
-    return { reason, hint: "Write a new bootstrap for this proxy." };
+    return { reason: `client certificate refused: ${String(socket.authorizationError)}`, hint: hints.unverified };
   }
   if (socket.alpnProtocol !== "h2") {
     return { reason: "the client does not speak HTTP/2 (ALPN h2)", hint: "Set alpn_protocols: [h2] in its cluster." };

@@ -10,7 +10,7 @@ import { parseProxyUri, proxyUri } from "../../src/core/identity.ts";
 import { normaliseSerial } from "../../src/core/serial.ts";
 import { type EnvoyAdmin, envoyAdmin, listsWholeBundle } from "../../src/envoy/admin.ts";
 import { ENVOY_VERSIONS } from "../../src/envoy/binary.ts";
-import { AGENT_NAME } from "../../src/xds/client-wire.ts";
+import { AGENT_NAME } from "../../src/secrets/agent-name.ts";
 import { agentFolder, runAgent } from "../support/agent.ts";
 import { envoyOrSkip, runEnvoy } from "../support/envoy.ts";
 import { type ScriptedStream, type ScriptedXds, SERVER_NAME, startScriptedXds } from "../support/scripted-xds.ts";

@@ -40,6 +40,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "xds/client-wire.ts",
       "xds/services.ts",
       "xds/wire.ts",
+      "secrets/agent-name.ts",
       "secrets/secret-codec.ts",
     ],
   },

@@ -2,9 +2,9 @@
 
 import { EventEmitter } from "node:events";
 import type { ServerDuplexStream } from "@grpc/grpc-js";
+import { AGENT_NAME } from "../../../src/secrets/agent-name.ts";
 import { decodeSecret, SECRET_TYPE_URL } from "../../../src/secrets/secret-codec.ts";
 import {
-  AGENT_NAME,
   decodeDeltaResponse,
   decodeSotwResponse,
   encodeDeltaRequest,
