@@ -1,4 +1,4 @@
-/** What the certificate alone tells; test/xds/identity.test.ts has the rest, over the wire. */
+/** What the certificate alone tells; test/secrets/identity.test.ts has the rest, over the wire. */
 
 import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";

@@ -111,7 +111,7 @@ export const SABOTAGES_ELSEWHERE: readonly (Sabotage & { readonly caughtBy: stri
     file: "src/secrets/client-identity.ts",
     from: "uris.length === 1 ?",
     to: "uris.length >= 1 ?",
-    caughtBy: "test/xds/identity.test.ts",
+    caughtBy: "test/secrets/identity.test.ts",
   },
   {
     name: "the files change one after the other",
@@ -162,7 +162,7 @@ export const SABOTAGES_ELSEWHERE: readonly (Sabotage & { readonly caughtBy: stri
     // biome-ignore lint/suspicious/noTemplateCurlyInString: it is source text
     from: "name === `service-cert:${namespace}/${serviceAccount}`;",
     to: 'name.startsWith("service-cert:");',
-    caughtBy: "test/xds/identity.test.ts",
+    caughtBy: "test/secrets/identity.test.ts",
   },
   {
     name: "a refusal quotes the key",

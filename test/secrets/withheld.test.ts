@@ -5,27 +5,27 @@
 
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { AuthorityKeeper } from "../../../src/controller/authority-keeper.ts";
-import { LeafCache } from "../../../src/controller/leaf-cache.ts";
-import { MeshSecrets } from "../../../src/controller/mesh-secrets.ts";
-import { RotationController } from "../../../src/controller/rotation-controller.ts";
-import { generateKeyPair } from "../../../src/pki/keys.ts";
-import { localAuthority } from "../../../src/pki/local-authority.ts";
-import { createRootCa } from "../../../src/pki/root-ca.ts";
-import type { CertificateAuthority, Issue } from "../../../src/ports/provider.ts";
-import type { StateStore } from "../../../src/ports/store.ts";
-import type { ClientIdentity } from "../../../src/secrets/client-identity.ts";
-import { SecretSource } from "../../../src/secrets/secret-source.ts";
-import { CertificateMaker } from "../../../src/serve/certificate-maker.ts";
-import { XdsServer } from "../../../src/xds/index.ts";
-import { DELTA_SERVICES, said } from "../../support/delta-conformance.ts";
-import { ownCredential } from "../../support/desk.ts";
-import { SERVER_NAME } from "../../support/generic-xds.ts";
-import { root } from "../../support/roots.ts";
-import { until } from "../../support/server.ts";
-import { makeTestLeaf, makeTestRoot } from "../../support/test-certificates.ts";
-import { trustingProofs } from "../../support/trusting-proofs.ts";
-import { xdsClient } from "../../support/xds-client.ts";
+import { AuthorityKeeper } from "../../src/controller/authority-keeper.ts";
+import { LeafCache } from "../../src/controller/leaf-cache.ts";
+import { MeshSecrets } from "../../src/controller/mesh-secrets.ts";
+import { RotationController } from "../../src/controller/rotation-controller.ts";
+import { generateKeyPair } from "../../src/pki/keys.ts";
+import { localAuthority } from "../../src/pki/local-authority.ts";
+import { createRootCa } from "../../src/pki/root-ca.ts";
+import type { CertificateAuthority, Issue } from "../../src/ports/provider.ts";
+import type { StateStore } from "../../src/ports/store.ts";
+import type { ClientIdentity } from "../../src/secrets/client-identity.ts";
+import { SecretSource } from "../../src/secrets/secret-source.ts";
+import { CertificateMaker } from "../../src/serve/certificate-maker.ts";
+import { XdsServer } from "../../src/xds/index.ts";
+import { DELTA_SERVICES, said } from "../support/delta-conformance.ts";
+import { ownCredential } from "../support/desk.ts";
+import { SERVER_NAME } from "../support/generic-xds.ts";
+import { root } from "../support/roots.ts";
+import { until } from "../support/server.ts";
+import { makeTestLeaf, makeTestRoot } from "../support/test-certificates.ts";
+import { trustingProofs } from "../support/trusting-proofs.ts";
+import { xdsClient } from "../support/xds-client.ts";
 
 const HOUR_MS = 3_600_000;
 const PROXY = {

@@ -5,9 +5,9 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { bytesOf, versionOf as deltaVersionOf, messages, startConformance } from "../../support/delta-conformance.ts";
-import { FIRST, type TestServer, until } from "../../support/server.ts";
-import type { Response, XdsTestClient } from "../../support/xds-client.ts";
+import { bytesOf, versionOf as deltaVersionOf, messages, startConformance } from "../support/delta-conformance.ts";
+import { FIRST, type TestServer, until } from "../support/server.ts";
+import type { Response, XdsTestClient } from "../support/xds-client.ts";
 
 const NEXT = "next";
 const BUNDLE = "ROOTCA";

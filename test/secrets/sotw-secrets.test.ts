@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { bytesOf, startConformance } from "../../support/delta-conformance.ts";
-import { until } from "../../support/server.ts";
+import { bytesOf, startConformance } from "../support/delta-conformance.ts";
+import { until } from "../support/server.ts";
 
 const PAY = "root-cert-for-mtls-outbound:shop/pay";
 const MOST_BYTES = 4096 + 14;
