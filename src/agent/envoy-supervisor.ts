@@ -9,6 +9,7 @@ import { startEnvoy } from "../envoy/process.ts";
 import type { Log } from "../ports/log.ts";
 import type { EnvoyState } from "./loading.ts";
 import type { ProxyFolder } from "./proxy-folder.ts";
+import { BACKOFF, type Backoff, pauseMs } from "./waits.ts";
 
 export type SupervisorOptions = {
   readonly folder: Pick<ProxyFolder, "dir" | "bootstrapPath" | "nodeId" | "adminAddress">;
@@ -16,8 +17,8 @@ export type SupervisorOptions = {
   readonly binary: string;
   readonly args: readonly string[];
   readonly log: Log;
-  /** Between two starts; default 500 ms doubling to 30 s, each shortened by up to a half at random. */
-  readonly restart?: { readonly minMs: number; readonly maxMs: number };
+  /** Between two starts; default `BACKOFF`. */
+  readonly restart?: Backoff;
 };
 
 export type EnvoySupervisor = {
@@ -32,16 +33,21 @@ export type EnvoySupervisor = {
   stop(): Promise<void>;
 };
 
-type Running = {
+type RunningEnvoy = {
+  /** The number of the process is known of a child of ours alone. */
+  readonly origin: { readonly kind: "started"; readonly pid: number } | { readonly kind: "adopted" };
   readonly adminAddress: string;
-  /** Unknown of one that was adopted. */
-  readonly pid?: number;
   /** Resolves with words when it has ended. */
   readonly ended: Promise<string>;
   stop(): Promise<void>;
 };
 
-const RESTART = { minMs: 500, maxMs: 30_000 };
+type Supervised =
+  /** Before anything is read by it: from here on only its own /certs can say what it holds. */
+  | { readonly kind: "starting" }
+  | { readonly kind: "running"; readonly envoy: RunningEnvoy }
+  | { readonly kind: "stopped" };
+
 /** One that has run for so long did not fail at its start: the next pause is a short one again. */
 const HEALTHY_MS = 60_000;
 const WATCH_MS = 500;
@@ -50,54 +56,51 @@ const QUIT_WITHIN_MS = 10_000;
 const ADMIN_ADDRESS_FILE = "envoy-admin-address";
 
 export function envoySupervisor(options: SupervisorOptions): EnvoySupervisor {
-  const { log, restart = RESTART } = options;
+  const { log, restart = BACKOFF } = options;
   const abort = new AbortController();
   const { signal } = abort;
   const counts = { started: 0, adopted: 0 };
-  let running: Running | undefined;
-  let state: EnvoyState = "unknown";
+  let supervised: Supervised = { kind: "starting" };
   let done: Promise<void> = Promise.resolve();
 
-  const begin = async (): Promise<Running> => {
-    // Before anything is read by it: from here on only its own /certs can say what it holds.
-    state = "unknown";
+  const begin = async (): Promise<RunningEnvoy> => {
+    supervised = { kind: "starting" };
     const found = await adopt(options, signal);
     counts[found === undefined ? "started" : "adopted"] += 1;
-    running = found ?? (await launch(options));
-    const how = found === undefined ? "started" : "adopted: it was running already";
-    const { adminAddress, pid } = running;
-    log.info({ component: "envoy", admin: adminAddress, ...(pid === undefined ? {} : { pid }) }, `Envoy ${how}`);
-    if (found !== undefined && options.args.length > 0)
-      log.warn(
-        { component: "envoy", hint: "End that Envoy to have it started with them." },
-        `the adopted Envoy goes on with the arguments that it had, not with: ${options.args.join(" ")}`,
-      );
-    return running;
+    const envoy = found ?? (await launch(options));
+    supervised = { kind: "running", envoy };
+    announce(envoy, options);
+    return envoy;
   };
 
-  const keep = async (first: Running): Promise<void> => {
-    let current: Running | undefined = first;
+  /** Undefined where it could not be started. */
+  const beginAgain = async (): Promise<RunningEnvoy | undefined> => {
+    try {
+      return await begin();
+    } catch (error) {
+      supervised = { kind: "stopped" };
+      const fields = error instanceof MeshrootError ? { code: error.code, hint: error.hint } : { err: error };
+      log.error({ component: "envoy", ...fields }, `Envoy is not running: ${(error as Error).message}`);
+      return undefined;
+    }
+  };
+
+  const keep = async (first: RunningEnvoy): Promise<void> => {
+    let current: RunningEnvoy | undefined = first;
     let failures = 0;
     while (!signal.aborted) {
       const since = performance.now();
       if (current !== undefined) {
         const how = await current.ended;
-        running = undefined;
-        state = "stopped";
+        supervised = { kind: "stopped" };
         if (signal.aborted) return;
         if (performance.now() - since >= HEALTHY_MS) failures = 0;
         log.error({ component: "envoy" }, `Envoy has ended: ${how}`);
       }
-      const pauseMs = Math.min(restart.maxMs, restart.minMs * 2 ** failures) * (1 - Math.random() / 2);
+      await sleep(pauseMs(restart, failures, Math.random()), undefined, { signal }).catch(() => undefined);
       failures += 1;
-      await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
       if (signal.aborted) return;
-      current = await begin().catch((error: unknown) => {
-        state = "stopped";
-        const fields = error instanceof MeshrootError ? { code: error.code, hint: error.hint } : { err: error };
-        log.error({ component: "envoy", ...fields }, `Envoy is not running: ${(error as Error).message}`);
-        return undefined;
-      });
+      current = await beginAgain();
     }
     // Stopped while it was being started.
     await current?.stop();
@@ -108,19 +111,33 @@ export function envoySupervisor(options: SupervisorOptions): EnvoySupervisor {
       const first = await begin();
       done = keep(first);
     },
-    adminAddress: () => running?.adminAddress,
-    state: () => state,
+    adminAddress: () => (supervised.kind === "running" ? supervised.envoy.adminAddress : undefined),
+    state: () => (supervised.kind === "stopped" ? "stopped" : "unknown"),
     counts: () => ({ ...counts }),
     stop: async () => {
       abort.abort();
-      await running?.stop();
+      if (supervised.kind === "running") await supervised.envoy.stop();
       await done;
     },
   };
 }
 
+function announce({ origin, adminAddress }: RunningEnvoy, { log, args }: SupervisorOptions): void {
+  const fields = { component: "envoy", admin: adminAddress };
+  if (origin.kind === "started") {
+    log.info({ ...fields, pid: origin.pid }, "Envoy started");
+    return;
+  }
+  log.info(fields, "Envoy adopted: it was running already");
+  if (args.length === 0) return;
+  log.warn(
+    { component: "envoy", hint: "End that Envoy to have it started with them." },
+    `the adopted Envoy goes on with the arguments that it had, not with: ${args.join(" ")}`,
+  );
+}
+
 /** A session of its own and its log in a file: it lives on when we are killed, and needs nothing of us. */
-async function launch({ folder, binary, args }: SupervisorOptions): Promise<Running> {
+async function launch({ folder, binary, args }: SupervisorOptions): Promise<RunningEnvoy> {
   const envoy = await startEnvoy({
     binary,
     args,
@@ -132,11 +149,12 @@ async function launch({ folder, binary, args }: SupervisorOptions): Promise<Runn
     detached: true,
   });
   const ended = envoy.exited.then(({ code, signal }) => (signal === null ? `exit code ${code}` : signal));
-  return { adminAddress: envoy.adminAddress, pid: envoy.pid, ended, stop: envoy.stop };
+  const origin = { kind: "started", pid: envoy.pid } as const;
+  return { origin, adminAddress: envoy.adminAddress, ended, stop: envoy.stop };
 }
 
 /** Undefined where no Envoy of this proxy runs. Throws MR5003 where another node's has the bootstrap's admin address. */
-async function adopt({ folder, log }: SupervisorOptions, signal: AbortSignal): Promise<Running | undefined> {
+async function adopt({ folder, log }: SupervisorOptions, signal: AbortSignal): Promise<RunningEnvoy | undefined> {
   const written = (await readFile(join(folder.dir, ADMIN_ADDRESS_FILE), "utf8").catch(() => "")).trim();
   for (const address of new Set([written, folder.adminAddress ?? ""])) {
     if (address === "") continue;
@@ -167,7 +185,7 @@ async function nodeAt(address: string): Promise<string | undefined> {
 }
 
 /** It is no child of ours, so its end shows by nobody listening any more: a paused one still does. */
-function adopted(adminAddress: string, log: Log, signal: AbortSignal): Running {
+function adopted(adminAddress: string, log: Log, signal: AbortSignal): RunningEnvoy {
   const admin = envoyAdmin(adminAddress);
   const isGone = () => admin.ready().then(() => false, isRefused);
   let quitting = false;
@@ -192,7 +210,7 @@ function adopted(adminAddress: string, log: Log, signal: AbortSignal): Running {
       await sleep(50);
     }
   };
-  return { adminAddress, ended, stop };
+  return { origin: { kind: "adopted" }, adminAddress, ended, stop };
 }
 
 function isRefused(error: unknown): boolean {

@@ -23,24 +23,38 @@ export type ExchangeDeps = {
   readonly loading: Loading;
   readonly log: Log;
   readonly now: () => number;
-  /** About to be answered; `set`: what is loaded now, where the response brought something. */
-  readonly onAnswer: (response: ReceivedResponse, refusal: string | undefined, set: Held | undefined) => void;
-  /**
-   * This connection is of no use any more. Without an error: somebody else has written the folder, nothing is merged into that, and
-   * what the server was told is void. With one: what came could not be dealt with, and only a new stream brings it again.
-   */
-  readonly onBroken: (error?: unknown) => void;
+  /** This is about to be said of the response. */
+  readonly onAnswer: (response: ReceivedResponse, answer: Answer) => void;
+  /** This connection is of no use any more. */
+  readonly onBroken: (why: Broken) => void;
 };
+
+export type Answer =
+  /** Nothing came that Envoy could load. */
+  | { readonly kind: "empty" }
+  /** `set`: what is loaded now. */
+  | { readonly kind: "loaded"; readonly set: Held }
+  | { readonly kind: "refused"; readonly why: string };
+
+export type Broken =
+  /** Somebody else has written the folder: nothing is merged into that, and what the server was told is void. */
+  | { readonly kind: "replaced" }
+  /** What came could not be dealt with, and only a new stream brings it again. */
+  | { readonly kind: "undigested"; readonly error: unknown };
 
 type Write = (request: Parameters<typeof encodeDeltaRequest>[0]) => void;
 
-/** A set that was swapped in and not proven yet, with the responses that brought it: one for each secret at most. */
-type Pending = {
-  readonly responses: readonly ReceivedResponse[];
-  readonly before: Held;
-  readonly next: Held;
-  readonly refusals: number | undefined;
-};
+/** `set`: what the folder holds, if nobody else has written it. */
+type Written =
+  | { readonly kind: "settled"; readonly set: Held }
+  /** Swapped in and not proven yet, with the responses that brought it: one for each secret at most. */
+  | {
+      readonly kind: "unproven";
+      readonly set: Held;
+      readonly responses: readonly ReceivedResponse[];
+      readonly before: Held;
+      readonly refusals: number | undefined;
+    };
 
 /** Asks for both secrets; `reported`: what is known to be loaded already (E3a, E15). Returns how to end it. */
 export function startExchange(deps: ExchangeDeps, reported: ReadonlyMap<string, string>) {
@@ -48,41 +62,42 @@ export function startExchange(deps: ExchangeDeps, reported: ReadonlyMap<string, 
   let latest: AbortController | undefined;
   let turn: Promise<void> = Promise.resolve();
   let isOver = false;
-  let pending: Pending | undefined;
-  let ours = deps.held;
+  let written: Written = { kind: "settled", set: deps.held };
 
   const write: Write = (request) => {
     if (!isOver) stream.write(encodeDeltaRequest({ typeUrl: SECRET_TYPE_URL, ...request }));
   };
-  const broken = (error?: unknown) => {
+  const broken = (why: Broken) => {
     isOver = true;
-    deps.onBroken(error);
+    deps.onBroken(why);
   };
   const replaced = () => {
     deps.loading.forget();
-    broken();
+    broken({ kind: "replaced" });
   };
   const answer = async (bytes: Buffer, signal: AbortSignal): Promise<void> => {
     if (isOver) return;
     const found = await readHeld(deps.certDir);
-    if (!sameBytes(found, ours)) return replaced();
-    pending = await take(deps, decodeDeltaResponse(bytes), found, pending, write);
-    ours = pending?.next ?? ours;
-    if (pending === undefined || signal.aborted) return;
-    const { responses, before, next, refusals } = pending;
-    const outcome = await deps.loading.until({ before, next, refusals, signal });
-    if (outcome === "replaced") return replaced();
-    if (signal.aborted || outcome === "unknown") return;
-    pending = undefined;
-    if (outcome !== "loaded") ours = outcome.putBack;
-    for (const response of responses) respond(deps, write, response, outcome, next);
+    if (!sameBytes(found, written.set)) return replaced();
+    written = await take(deps, decodeDeltaResponse(bytes), found, written, write);
+    if (written.kind === "settled" || signal.aborted) return;
+    const { responses, before, set, refusals } = written;
+    const outcome = await deps.loading.until({ before, next: set, refusals, signal });
+    if (outcome.kind === "replaced") return replaced();
+    if (signal.aborted || outcome.kind === "unseen") return;
+    const isLoaded = outcome.kind === "loaded";
+    written = { kind: "settled", set: isLoaded ? set : outcome.putBack };
+    const verdict: Answer = isLoaded ? { kind: "loaded", set } : { kind: "refused", why: outcome.why };
+    for (const response of responses) respond(deps, write, response, verdict);
   };
   stream.on("data", (bytes: Buffer) => {
     // A newer response ends the wait for an older one: there is one set, and what is proven of it answers both.
     latest?.abort();
     const abort = new AbortController();
     latest = abort;
-    turn = turn.then(() => answer(bytes, abort.signal)).catch(broken);
+    turn = turn
+      .then(() => answer(bytes, abort.signal))
+      .catch((error: unknown) => broken({ kind: "undigested", error }));
   });
   write({
     node: { id: identity.uuid, cluster: identity.serviceAccount, userAgentName: AGENT_NAME },
@@ -100,16 +115,9 @@ export function startExchange(deps: ExchangeDeps, reported: ReadonlyMap<string, 
   };
 }
 
-function respond(
-  { onAnswer }: ExchangeDeps,
-  write: Write,
-  response: ReceivedResponse,
-  outcome: "loaded" | { readonly refused: string },
-  set: Held | undefined,
-): void {
-  const refusal = outcome === "loaded" ? undefined : outcome.refused;
-  onAnswer(response, refusal, refusal === undefined ? set : undefined);
-  const errorDetail = refusal === undefined ? {} : { errorDetail: { code: REFUSED, message: refusal } };
+function respond({ onAnswer }: ExchangeDeps, write: Write, response: ReceivedResponse, answer: Answer): void {
+  onAnswer(response, answer);
+  const errorDetail = answer.kind === "refused" ? { errorDetail: { code: REFUSED, message: answer.why } } : {};
   write({ responseNonce: response.nonce, ...errorDetail });
 }
 
@@ -120,28 +128,30 @@ function respond(
 async function take(
   deps: ExchangeDeps,
   response: ReceivedResponse,
-  before: Held,
-  pending: Pending | undefined,
+  found: Held,
+  written: Written,
   write: Write,
-): Promise<Pending | undefined> {
+): Promise<Written> {
   const { certDir, identity, loading, log } = deps;
   for (const name of response.removed)
     log.warn({ component: "agent", name }, `the server has no ${name} for this proxy any more; the last one is kept`);
   if (response.resources.length === 0) {
-    respond(deps, write, response, "loaded", undefined);
-    return pending;
+    respond(deps, write, response, { kind: "empty" });
+    return written;
   }
-  const next = withChanges(before, response, identity, deps.now());
-  if (typeof next === "string") {
-    respond(deps, write, response, { refused: next }, undefined);
-    return pending;
+  const set = withChanges(found, response, identity, deps.now());
+  if (typeof set === "string") {
+    respond(deps, write, response, { kind: "refused", why: set });
+    return written;
   }
-  const refusals = pending === undefined ? await loading.refusals() : pending.refusals;
+  const unproven =
+    written.kind === "unproven" ? written : { before: found, responses: [], refusals: await loading.refusals() };
   // The same bytes again: Envoy would not look at them, and need not.
-  if (!sameBytes(before, next) || !sameVersions(before, next)) await writeHeld(certDir, next);
+  if (!sameBytes(found, set) || !sameVersions(found, set)) await writeHeld(certDir, set);
   const names = new Set(response.resources.map(({ name }) => name));
-  const older = (pending?.responses ?? []).filter(({ resources }) => !resources.every(({ name }) => names.has(name)));
-  return { responses: [...older, response], before: pending?.before ?? before, next, refusals };
+  const older = unproven.responses.filter(({ resources }) => !resources.every(({ name }) => names.has(name)));
+  const { before, refusals } = unproven;
+  return { kind: "unproven", set, responses: [...older, response], before, refusals };
 }
 
 function withChanges(before: Held, { resources }: ReceivedResponse, identity: ProxyIdentity, now: number) {

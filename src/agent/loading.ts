@@ -11,11 +11,14 @@ import type { AgentWaits } from "./waits.ts";
 /** `stopped`: whoever supervises this Envoy knows that none runs; the next one reads the files when it starts. */
 export type EnvoyState = "stopped" | "unknown";
 
-/**
- * `unknown`: neither was seen. Then there is no answer, and the server sends again in bytes that Envoy can't skip (R22).
- * `replaced`: somebody else has written the folder, so that nothing can be said of this set any more.
- */
-export type Outcome = "loaded" | "unknown" | "replaced" | { readonly refused: string; readonly putBack: Held };
+export type Outcome =
+  | { readonly kind: "loaded" }
+  /** Neither was seen. Then there is no answer, and the server sends again in bytes that Envoy can't skip (R22). */
+  | { readonly kind: "unseen" }
+  /** Somebody else has written the folder, so that nothing can be said of this set any more. */
+  | { readonly kind: "replaced" }
+  /** `putBack`: what is in its place. */
+  | { readonly kind: "refused"; readonly why: string; readonly putBack: Held };
 
 export type LoadingDeps = {
   readonly certDir: string;
@@ -42,7 +45,7 @@ const ADMIN_TIMEOUT_MS = 2_000;
 const FIRST_POLL_MS = 50;
 
 export function watchLoading(deps: LoadingDeps) {
-  const { certDir, identity, log, waits } = deps;
+  const { certDir, identity } = deps;
   let lastLoaded: Held | undefined;
 
   const admin = () => {
@@ -61,8 +64,6 @@ export function watchLoading(deps: LoadingDeps) {
     if (proof.loaded) lastLoaded = held;
     return proof;
   };
-
-  const isInPlace = async (held: Held): Promise<boolean> => sameBytes(await readHeld(certDir), held);
 
   const putBack = async (before: Held, refused: Held): Promise<Held> => {
     const { certPem, keyPem, caPem, versions } = lastLoaded ?? before;
@@ -89,32 +90,37 @@ export function watchLoading(deps: LoadingDeps) {
       return await refusals(envoy).catch(() => undefined);
     },
     /** `next` is on disk. If Envoy counts a failed reload and does not come round, the last good set is put back. */
-    until: async ({ before, next, refusals: baseline, signal }: Wait): Promise<Outcome> => {
-      const startedAt = performance.now();
-      let said = false;
-      let refusedAt: number | undefined;
-      for (let pollMs = FIRST_POLL_MS; !signal.aborted; pollMs = Math.min(pollMs * 2, waits.pollMs)) {
-        if (!(await isInPlace(next))) return "replaced";
-        const proof = await prove(next);
-        if (proof.loaded) return "loaded";
-        const now = performance.now();
-        if (baseline !== undefined && (proof.refusals ?? 0) > baseline) refusedAt ??= now;
-        if (refusedAt !== undefined && now - refusedAt >= waits.refusedAfterMs) {
-          return {
-            refused: "Envoy could not load it (key_rotation_failed rose); the last good set is back in its place",
-            putBack: await putBack(before, next),
-          };
-        }
-        if (!said && now - startedAt >= waits.silentMs) {
-          said = true;
-          log.warn(
-            { component: "agent", hint: "The server is not answered until Envoy shows it; its log may say why not." },
-            `new credentials are in place, and Envoy has not loaded them yet: ${proof.why}`,
-          );
-        }
-        await sleep(pollMs, undefined, { signal }).catch(() => undefined);
-      }
-      return "unknown";
-    },
+    until: (wait: Wait): Promise<Outcome> => until(deps, wait, prove, putBack),
   };
+}
+
+async function until(
+  { certDir, log, waits }: LoadingDeps,
+  { before, next, refusals: baseline, signal }: Wait,
+  prove: (held: Held) => Promise<Proof>,
+  putBack: (before: Held, refused: Held) => Promise<Held>,
+): Promise<Outcome> {
+  const startedAt = performance.now();
+  let refusedAt: number | undefined;
+  let isSaid = false;
+  for (let pollMs = FIRST_POLL_MS; !signal.aborted; pollMs = Math.min(pollMs * 2, waits.pollMs)) {
+    if (!sameBytes(await readHeld(certDir), next)) return { kind: "replaced" };
+    const proof = await prove(next);
+    if (proof.loaded) return { kind: "loaded" };
+    const now = performance.now();
+    if (baseline !== undefined && (proof.refusals ?? 0) > baseline) refusedAt ??= now;
+    if (refusedAt !== undefined && now - refusedAt >= waits.refusedAfterMs) {
+      const why = "Envoy could not load it (key_rotation_failed rose); the last good set is back in its place";
+      return { kind: "refused", why, putBack: await putBack(before, next) };
+    }
+    if (!isSaid && now - startedAt >= waits.silentMs) {
+      isSaid = true;
+      log.warn(
+        { component: "agent", hint: "The server is not answered until Envoy shows it; its log may say why not." },
+        `new credentials are in place, and Envoy has not loaded them yet: ${proof.why}`,
+      );
+    }
+    await sleep(pollMs, undefined, { signal }).catch(() => undefined);
+  }
+  return { kind: "unseen" };
 }

@@ -11,3 +11,13 @@ export type AgentWaits = {
 };
 
 export const WAITS: AgentWaits = { standsAfterMs: 1_000, pollMs: 1_000, silentMs: 3_000, refusedAfterMs: 2_000 };
+
+/** Pauses between attempts: the first is `minMs`, each is twice the one before, up to `maxMs`. */
+export type Backoff = { readonly minMs: number; readonly maxMs: number };
+
+export const BACKOFF: Backoff = { minMs: 500, maxMs: 30_000 };
+
+/** `random` in [0, 1): a pause is shortened by up to a half, so that those who failed together do not come back together. */
+export function pauseMs({ minMs, maxMs }: Backoff, failures: number, random: number): number {
+  return Math.min(maxMs, minMs * 2 ** failures) * (1 - random / 2);
+}

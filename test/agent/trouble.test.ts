@@ -29,7 +29,7 @@ async function complaint(agent: TestAgent, message: RegExp) {
 /** Writes what `meshroot proxy bootstrap` into the same folder would; the agent has to take it up by itself. */
 async function mend(server: TestServer, agent: TestAgent, credentials: BootstrapAnswer, dir: string): Promise<void> {
   await writeCredentials(join(dir, "certs"), credentials);
-  await until("the agent is connected", () => agent.state().connected && agent.state().trouble === undefined);
+  await until("the agent is connected", () => agent.state().link.kind === "stands");
   const uuid = credentials.proxy.uuid;
   await until("the server knows", () => server.running.status().proxies.some(({ proxy }) => proxy === uuid));
 }
@@ -84,7 +84,8 @@ test("a server that is away is said once, however often it is tried", async (t) 
   }
   const away = () => agent.log.filter(({ message }) => /is away/.test(message)).length;
   assert.equal(away(), 1);
-  assert.match(agent.state().trouble ?? "", /is away/);
+  const { link } = agent.state();
+  assert.match(link.kind === "failing" ? link.trouble : "", /is away/);
 });
 
 test("a server with another name is not trusted", async (t) => {

@@ -127,8 +127,8 @@ export const SABOTAGES_ELSEWHERE: readonly (Sabotage & { readonly caughtBy: stri
     name: "the agent ACKs what it has written",
     rule: "C3",
     file: "src/agent/loading.ts",
-    from: 'if (proof.loaded) return "loaded";',
-    to: 'return "loaded";',
+    from: 'if (proof.loaded) return { kind: "loaded" };',
+    to: 'return { kind: "loaded" };',
     caughtBy: AGENT_TESTS,
   },
   {

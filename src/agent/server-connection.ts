@@ -16,7 +16,7 @@ import type { Held } from "./held-credentials.ts";
 
 export type StreamEnd = { readonly code: number; readonly details: string };
 
-export type Connection = {
+export type ServerConnection = {
   readonly stream: ClientDuplexStream<Buffer, Buffer>;
   /** The handshake is done and the server speaks; rejects when the connection ends before that. */
   readonly ready: Promise<void>;
@@ -29,7 +29,7 @@ export type Connection = {
 const KEEPALIVE = { "grpc.keepalive_time_ms": 30_000, "grpc.keepalive_timeout_ms": 5_000 };
 
 /** A connection of its own, made with the credentials of this moment (C4). `address`: host:port. */
-export function connect(address: string, serverName: string, held: Held): Connection {
+export function connect(address: string, serverName: string, held: Held): ServerConnection {
   const options: ChannelOptions = {
     ...KEEPALIVE,
     // Nothing of an earlier connection to the same address is shared, and nothing of it outlives this client.
