@@ -4,6 +4,7 @@
  */
 
 import { status } from "@grpc/grpc-js";
+import { callError } from "./call-error.ts";
 import type { ResourceSession, ResourceSource, XdsClient } from "./source.ts";
 import { versionOf } from "./subscription-sends.ts";
 import type { Item } from "./subscription-state.ts";
@@ -11,9 +12,6 @@ import { decodeSotwRequest, encodeSotwResponse } from "./wire.ts";
 
 /** How long to wait for what is being made. */
 const WAIT_MS = 2_000;
-
-/** A gRPC status as grpc-js takes it for the end of a call. */
-export type CallError = Error & { readonly code: number; readonly details: string };
 
 /**
  * envoy.service.discovery.v3.DiscoveryRequest to DiscoveryResponse. Rejects with a `CallError`: INVALID_ARGUMENT for a request
@@ -83,8 +81,4 @@ function decoded(bytes: Buffer): ReturnType<typeof decodeSotwRequest> {
   } catch (error) {
     throw callError(status.INVALID_ARGUMENT, (error as Error).message);
   }
-}
-
-function callError(code: number, details: string): CallError {
-  return Object.assign(new Error(details), { code, details });
 }

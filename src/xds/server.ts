@@ -5,23 +5,20 @@ import {
   type ConnectionInjector,
   Server,
   ServerCredentials,
-  type ServerDuplexStream,
   type ServerUnaryCall,
   type sendUnaryData,
-  status,
 } from "@grpc/grpc-js";
-import { tokenBucket } from "../core/token-bucket.ts";
+import type { DoorLimits } from "../runtime/doorkeeper.ts";
 import { guarded } from "../runtime/grpc-guard.ts";
+import { Admission } from "./admission.ts";
 import { Connections, type XdsConnection } from "./connections.ts";
 import { fetchResources } from "./fetch.ts";
 import { NEUTRAL_HINTS, type ServerHints } from "./hints.ts";
-import { AGGREGATED, type DiscoveryService, serviceOf } from "./services.ts";
+import { AGGREGATED, type DiscoveryService, type RawMethod, serviceOf } from "./services.ts";
 import type { ResourceSource, XdsClient } from "./source.ts";
-import { type StreamEvent, XdsStream } from "./stream.ts";
+import { type Call, type StreamEvent, XdsStream } from "./stream.ts";
 import type { Variant } from "./subscription-state.ts";
 import { type FrontCredentials, type FrontDeps, TlsFront } from "./tls-front.ts";
-
-type Call = ServerDuplexStream<Buffer, Buffer>;
 
 export type XdsServerDeps<Identity> = {
   readonly credentials: FrontDeps<Identity>["credentials"];
@@ -81,55 +78,39 @@ export class XdsServer<Identity> {
   readonly #injector: ConnectionInjector;
   readonly #front: TlsFront<Identity>;
   readonly #connections: Connections<Identity>;
-  readonly #admission: ReturnType<typeof tokenBucket>;
+  readonly #admission: Admission<Identity>;
   readonly #now: () => number;
   /** Nonces begin with it, so that none of an earlier process can match (R11). */
   readonly #process = randomBytes(6).toString("hex");
   #opened = 0;
-  #draining = false;
 
   constructor(deps: XdsServerDeps<Identity>) {
-    const { keepalive = KEEPALIVE, streamsPerSecond = STREAMS_PER_SECOND, now = Date.now } = deps;
+    const { identify, streamsPerSecond = STREAMS_PER_SECOND, now = Date.now } = deps;
     this.#deps = deps;
     this.#now = now;
     this.#sources = new Map(deps.sources.map((source) => [source.typeUrl, source]));
-    this.#admission = tokenBucket({ burst: 2 * streamsPerSecond, perSecond: streamsPerSecond });
-    this.#connections = new Connections({
+    const connections = new Connections<Identity>({
       outdated: deps.outdated ?? (() => undefined),
       onRetired: deps.onRetired ?? (() => undefined),
       maxStreamAgeMs: deps.maxStreamAgeMs ?? MAX_STREAM_AGE_MS,
       now,
     });
-    this.#grpc = guarded(
-      new Server({
-        "grpc.max_receive_message_length": deps.maxRequestBytes ?? MAX_REQUEST_BYTES,
-        ...LIMITS,
-        "grpc.keepalive_time_ms": keepalive.timeMs,
-        "grpc.keepalive_timeout_ms": keepalive.timeoutMs,
-      }),
-    );
-    this.#serve(AGGREGATED);
-    for (const source of deps.sources) {
-      const service = serviceOf(source.typeUrl);
-      if (service !== undefined) this.#serve(service, source);
-    }
-    deps.extend?.(this.#grpc);
+    const certificateAt = (remote: string) => connections.certificateAt(remote);
+    this.#connections = connections;
+    this.#admission = new Admission({ certificateAt, identify, streamsPerSecond, now });
+    this.#grpc = grpcServer(deps);
+    this.#addServices();
     this.#injector = this.#grpc.createConnectionInjector(ServerCredentials.createInsecure());
     this.#front = new TlsFront({
       credentials: deps.credentials,
       accept: (socket, certificate, identity) => {
-        this.#connections.add(socket, certificate, identity);
+        connections.add(socket, certificate, identity);
         this.#injector.injectConnection(socket);
       },
-      identify: deps.identify,
+      identify,
       refused: deps.refused ?? (() => undefined),
       hints: { ...NEUTRAL_HINTS, ...deps.hints },
-      limits: {
-        maxConnections: deps.maxConnections ?? Number.POSITIVE_INFINITY,
-        maxStrangers: deps.maxHandshakes ?? MAX_HANDSHAKES,
-        proveWithinMs: deps.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_MS,
-        chanceMs: HANDSHAKE_CHANCE_MS,
-      },
+      limits: doorLimits(deps),
       turnedAway: deps.turnedAway ?? (() => undefined),
     });
   }
@@ -159,45 +140,55 @@ export class XdsServer<Identity> {
    * clients knock at another server at once (R78); then closes the port.
    */
   async close({ drainMs = 0 }: { readonly drainMs?: number } = {}): Promise<void> {
-    this.#draining = true;
+    this.#admission.end();
     await this.#connections.drain(drainMs);
     this.#injector.destroy();
     await this.#front.close();
     this.#grpc.forceShutdown();
   }
 
-  #serve({ sotw, delta, fetch }: DiscoveryService, source?: ResourceSource<Identity>): void {
-    this.#grpc.addService(
-      { sotw, delta },
-      {
-        sotw: (call: Call) => this.#open(call, "sotw", source?.typeUrl),
-        delta: (call: Call) => this.#open(call, "delta", source?.typeUrl),
-      },
-    );
-    if (fetch === undefined || source === undefined) return;
-    this.#grpc.addService(
-      { fetch },
-      {
-        fetch: (call: ServerUnaryCall<Buffer, Buffer>, answer: sendUnaryData<Buffer>) => {
-          const identity = this.#admit(call, (refusal) => answer(refusal));
-          if (identity === undefined) return;
-          const client = { identity, streamId: this.#nextStreamId() };
-          fetchResources(source, client, call.request).then((response) => answer(null, response), answer);
-        },
-      },
-    );
+  #addServices(): void {
+    this.#addStreams(AGGREGATED, undefined);
+    for (const source of this.#deps.sources) {
+      const service = serviceOf(source.typeUrl);
+      if (service === undefined) continue;
+      this.#addStreams(service, source.typeUrl);
+      if (service.fetch !== undefined) this.#addFetch(service.fetch, source);
+    }
+    this.#deps.extend?.(this.#grpc);
+  }
+
+  #addStreams({ sotw, delta }: DiscoveryService, typeUrl: string | undefined): void {
+    const handlers = {
+      sotw: (call: Call) => this.#open(call, "sotw", typeUrl),
+      delta: (call: Call) => this.#open(call, "delta", typeUrl),
+    };
+    this.#grpc.addService({ sotw, delta }, handlers);
+  }
+
+  #addFetch(fetch: RawMethod, source: ResourceSource<Identity>): void {
+    const handler = (call: ServerUnaryCall<Buffer, Buffer>, answer: sendUnaryData<Buffer>) => {
+      const admitted = this.#admission.admit(call.getPeer());
+      if (admitted.kind === "refused") return answer(admitted.error);
+      const client = { identity: admitted.identity, streamId: this.#nextStreamId() };
+      fetchResources(source, client, call.request).then((response) => answer(null, response), answer);
+    };
+    this.#grpc.addService({ fetch }, { fetch: handler });
   }
 
   #open(call: Call, variant: Variant, serviceType: string | undefined): void {
-    const identity = this.#admit(call, (refusal) => void call.emit("error", refusal));
-    if (identity === undefined) return;
     const remote = call.getPeer();
+    const admitted = this.#admission.admit(remote);
+    if (admitted.kind === "refused") {
+      call.emit("error", admitted.error);
+      return;
+    }
     const stream: XdsStream<Identity> = new XdsStream<Identity>({
       call,
       variant,
       serviceType,
       sources: this.#sources,
-      identity,
+      identity: admitted.identity,
       streamId: this.#nextStreamId(),
       now: this.#now,
       onNode: (client) => this.#deps.onNode?.(client),
@@ -211,24 +202,28 @@ export class XdsServer<Identity> {
     this.#opened += 1;
     return `${this.#process}-${this.#opened}`;
   }
-
-  /** Before anything is made for it (R76). The certificate is asked again: a connection may outlive it. */
-  #admit(call: Pick<Call, "getPeer">, refuse: (refusal: Refusal) => void): Identity | undefined {
-    const because = (code: number, details: string): undefined => {
-      refuse(Object.assign(new Error(details), { code, details }));
-    };
-    if (this.#draining) return because(status.UNAVAILABLE, "the server is shutting down");
-    const certificate = this.#connections.certificateAt(call.getPeer());
-    if (certificate === undefined)
-      return because(status.UNAVAILABLE, "this connection is being closed: come again on a new one");
-    if (!this.#admission.take(this.#now()))
-      return because(status.RESOURCE_EXHAUSTED, "too many new streams at once: come again a little later");
-    try {
-      return this.#deps.identify(certificate);
-    } catch (error) {
-      return because(status.UNAUTHENTICATED, (error as Error).message);
-    }
-  }
 }
 
-type Refusal = Error & { readonly code: number; readonly details: string };
+function grpcServer({
+  keepalive = KEEPALIVE,
+  maxRequestBytes = MAX_REQUEST_BYTES,
+}: Pick<XdsServerDeps<unknown>, "keepalive" | "maxRequestBytes">): Server {
+  const server = new Server({
+    "grpc.max_receive_message_length": maxRequestBytes,
+    ...LIMITS,
+    "grpc.keepalive_time_ms": keepalive.timeMs,
+    "grpc.keepalive_timeout_ms": keepalive.timeoutMs,
+  });
+  return guarded(server);
+}
+
+function doorLimits(
+  deps: Pick<XdsServerDeps<unknown>, "maxConnections" | "maxHandshakes" | "handshakeTimeoutMs">,
+): DoorLimits {
+  return {
+    maxConnections: deps.maxConnections ?? Number.POSITIVE_INFINITY,
+    maxStrangers: deps.maxHandshakes ?? MAX_HANDSHAKES,
+    proveWithinMs: deps.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_MS,
+    chanceMs: HANDSHAKE_CHANCE_MS,
+  };
+}

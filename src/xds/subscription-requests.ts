@@ -1,13 +1,13 @@
 /** What a request does to a subscription: a verdict on a response, and a change of what is subscribed to. */
 
-import type { NameState, Output, Request, Sent, Subscription, Verdict } from "./subscription-state.ts";
+import type { NameState, Output, RequestInput, Sent, Subscription, Verdict } from "./subscription-state.ts";
 
 /** How many older responses are remembered for a verdict that comes late (R17). */
 const LATE_VERDICTS = 8;
 const ALL = "*";
 const NEW: NameState = { due: true, implicit: false, removed: false };
 
-export function answered(state: Subscription, request: Request, outputs: Output[]): Subscription {
+export function answered(state: Subscription, request: RequestInput, outputs: Output[]): Subscription {
   const sent = request.nonce === "" ? undefined : state.log.get(request.nonce);
   let next = state;
   // A nonce that this stream never issued, on its first request, is a leftover of an earlier stream (R18, R25).
@@ -20,7 +20,7 @@ export function answered(state: Subscription, request: Request, outputs: Output[
 }
 
 /** R14-R17: the first verdict on a nonce stands (E4). */
-function judge(state: Subscription, sent: Sent, request: Request, outputs: Output[]): Subscription {
+function judge(state: Subscription, sent: Sent, request: RequestInput, outputs: Output[]): Subscription {
   if (sent.verdict !== undefined && sent.verdict !== "superseded") return state;
   if (request.error !== undefined) return settle(state, sent, "nacked", request.error.message, outputs);
   if (state.variant === "sotw" && request.version !== sent.version)
@@ -50,7 +50,7 @@ function lastOfSome(state: Subscription, sent: Sent): boolean {
   return sent.items.some(({ name }) => state.names.get(name)?.sent?.nonce === sent.nonce);
 }
 
-function subscribeSotw(state: Subscription, request: Request): Subscription {
+function subscribeSotw(state: Subscription, request: RequestInput): Subscription {
   // R17-R19: an empty nonce is never stale; an older or foreign one carries an outdated list of names.
   if (!state.fresh && request.nonce !== "" && request.nonce !== state.latestNonce) return state;
   const wanted = new Set((request.names ?? []).filter((name) => name !== ""));
@@ -68,7 +68,7 @@ function subscribeSotw(state: Subscription, request: Request): Subscription {
   return { ...state, names, all, named, begun: state.begun && all && state.all };
 }
 
-function subscribeDelta(state: Subscription, request: Request): Subscription {
+function subscribeDelta(state: Subscription, request: RequestInput): Subscription {
   const subscribe = (request.subscribe ?? []).filter((name) => name !== "");
   const unsubscribe = request.unsubscribe ?? [];
   if (!state.fresh && subscribe.length === 0 && unsubscribe.length === 0) return state;

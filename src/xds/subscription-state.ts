@@ -84,7 +84,7 @@ export type Subscription = SubscriptionOptions & {
   readonly log: ReadonlyMap<string, Sent>;
 };
 
-export type Request = {
+export type RequestInput = {
   readonly type: "request";
   readonly nonce: string;
   readonly error?: { readonly code: number; readonly message: string };
@@ -98,7 +98,7 @@ export type Request = {
 };
 
 /** `overdue`: the response in flight is given up, because no answer came (R22) or nobody wants it any more (R33). */
-export type Input = Request | { readonly type: "changed" } | { readonly type: "overdue" };
+export type Input = RequestInput | { readonly type: "changed" } | { readonly type: "overdue" };
 
 export type Output =
   | {

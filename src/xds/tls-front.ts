@@ -3,13 +3,14 @@
  * grpc-js. Certificate and client CAs are exchanged while open streams go on.
  */
 
-import { constants, createHash, X509Certificate } from "node:crypto";
+import { constants, createHash, type X509Certificate } from "node:crypto";
 import type { Socket } from "node:net";
 import { createServer, type Server, type TLSSocket } from "node:tls";
 import { formatHostPort } from "../core/address.ts";
-import { cannotListen, MeshrootError } from "../core/errors.ts";
+import { cannotListen } from "../core/errors.ts";
 import { Doorkeeper, type DoorLimits, type TurnedAway } from "../runtime/doorkeeper.ts";
 import type { ServerHints } from "./hints.ts";
+import { handshakeFailure, isCutOff, isDistrust, judgeClient } from "./judge-client.ts";
 
 export type FrontCredentials = {
   readonly certificatePem: string;
@@ -46,47 +47,20 @@ export class TlsFront<Identity> {
   readonly #server: Server;
   /** By remote address and port, from the accept on. */
   readonly #sockets = new Map<string, Socket>();
-  readonly #hints: ServerHints;
+  readonly #deps: FrontDeps<Identity>;
+  readonly #door: Doorkeeper;
   #hasCredentials: boolean;
 
   constructor(deps: FrontDeps<Identity>) {
-    const { limits, turnedAway, hints } = deps;
-    this.#hints = hints;
-    const door = new Doorkeeper({ limits, turnedAway, now: () => performance.now(), after });
+    const { credentials, limits, turnedAway } = deps;
+    this.#deps = deps;
+    this.#door = new Doorkeeper({ limits, turnedAway, now: () => performance.now(), after });
+    this.#hasCredentials = credentials !== undefined;
     // rejectUnauthorized is off because Node would then drop a client without a word, neither to it nor to us.
-    this.#hasCredentials = deps.credentials !== undefined;
-    this.#server = createServer({ ...options(deps.credentials), requestCert: true, rejectUnauthorized: false });
-    this.#server.on("connection", (socket: Socket) => {
-      const remote = remoteOf(socket);
-      this.#sockets.set(remote, socket);
-      socket.on("close", () => this.#sockets.delete(remote));
-      // What comes in meanwhile changes nothing: Node's own time limit for a handshake begins anew with each byte.
-      door.enter(socket);
-    });
-    this.#server.on("tlsClientError", (error, socket) => {
-      // Whoever was turned away was counted, and has no address any more.
-      if (socket.remoteAddress === undefined && isCutOff(error)) return;
-      deps.refused({
-        ...claimsOf(socket),
-        reason: handshakeFailure(error),
-        distrustsUs: isDistrust(error),
-        hint: this.#hasCredentials ? hints.handshakeFailed : hints.noOwnCertificate,
-      });
-    });
-    this.#server.on("secureConnection", (socket) => {
-      socket.on("error", () => socket.destroy());
-      // Not getPeerX509Certificate: Node 24.20 then keeps 6 KB outside the heap for each connection (test/load/soak.test.ts).
-      const der = socket.getPeerCertificate().raw as Buffer | undefined;
-      const verdict = judge(socket, der, deps);
-      if ("identity" in verdict) {
-        const raw = this.#sockets.get(remoteOf(socket));
-        if (raw !== undefined) door.welcome(raw, socket.remoteAddress ?? "");
-        deps.accept(socket, verdict.certificate, verdict.identity);
-        return;
-      }
-      deps.refused({ ...claimsOf(socket), distrustsUs: false, ...verdict });
-      socket.destroy();
-    });
+    this.#server = createServer({ ...options(credentials), requestCert: true, rejectUnauthorized: false });
+    this.#server.on("connection", (socket: Socket) => this.#enter(socket));
+    this.#server.on("tlsClientError", (error, socket) => this.#handshakeFailed(error, socket));
+    this.#server.on("secureConnection", (socket) => this.#judge(socket));
   }
 
   /** Throws MR5003 when the address is taken. Returns the port. */
@@ -94,7 +68,7 @@ export class TlsFront<Identity> {
     return new Promise((resolve, reject) => {
       this.#server.once("error", (error: NodeJS.ErrnoException) => {
         const { code = error.message } = error;
-        reject(cannotListen("xDS", formatHostPort(host, port), code, this.#hints.cannotListen, error));
+        reject(cannotListen("xDS", formatHostPort(host, port), code, this.#deps.hints.cannotListen, error));
       });
       this.#server.listen(port, host, () => {
         const address = this.#server.address();
@@ -114,37 +88,46 @@ export class TlsFront<Identity> {
     for (const socket of this.#sockets.values()) socket.destroy();
     return new Promise((resolve) => this.#server.close(() => resolve()));
   }
+
+  #enter(socket: Socket): void {
+    const remote = remoteOf(socket);
+    this.#sockets.set(remote, socket);
+    socket.on("close", () => this.#sockets.delete(remote));
+    // What comes in meanwhile changes nothing: Node's own time limit for a handshake begins anew with each byte.
+    this.#door.enter(socket);
+  }
+
+  #handshakeFailed(error: Error, socket: TLSSocket): void {
+    // Whoever was turned away was counted, and has no address any more.
+    if (socket.remoteAddress === undefined && isCutOff(error)) return;
+    const { hints, refused } = this.#deps;
+    refused({
+      ...claimsOf(socket),
+      reason: handshakeFailure(error),
+      distrustsUs: isDistrust(error),
+      hint: this.#hasCredentials ? hints.handshakeFailed : hints.noOwnCertificate,
+    });
+  }
+
+  #judge(socket: TLSSocket): void {
+    socket.on("error", () => socket.destroy());
+    const client = judgeClient(socket, this.#deps);
+    if (client.kind === "refused") {
+      const { reason, hint } = client;
+      this.#deps.refused({ ...claimsOf(socket), distrustsUs: false, reason, hint });
+      socket.destroy();
+      return;
+    }
+    const raw = this.#sockets.get(remoteOf(socket));
+    if (raw !== undefined) this.#door.welcome(raw, socket.remoteAddress ?? "");
+    this.#deps.accept(socket, client.certificate, client.identity);
+  }
 }
 
 function after(ms: number, callback: () => void): () => void {
   const timer = setTimeout(callback, ms);
   timer.unref();
   return () => clearTimeout(timer);
-}
-
-type Refusal = { readonly reason: string; readonly hint: string };
-
-function judge<Identity>(
-  socket: TLSSocket,
-  der: Buffer | undefined,
-  { identify, hints }: Pick<FrontDeps<Identity>, "identify" | "hints">,
-): Refusal | { readonly certificate: X509Certificate; readonly identity: Identity } {
-  if (der === undefined) return { reason: "the client sent no certificate", hint: hints.noCertificate };
-  let certificate: X509Certificate;
-  let identity: Identity;
-  try {
-    certificate = new X509Certificate(der);
-    identity = identify(certificate);
-  } catch (error) {
-    return { reason: (error as Error).message, hint: error instanceof MeshrootError ? error.hint : "" };
-  }
-  if (!socket.authorized) {
-    return { reason: `client certificate refused: ${String(socket.authorizationError)}`, hint: hints.unverified };
-  }
-  if (socket.alpnProtocol !== "h2") {
-    return { reason: "the client does not speak HTTP/2 (ALPN h2)", hint: "Set alpn_protocols: [h2] in its cluster." };
-  }
-  return { certificate, identity };
 }
 
 /**
@@ -164,20 +147,6 @@ function options(credentials: FrontCredentials | undefined) {
     secureOptions: constants.SSL_OP_NO_TICKET,
     sessionIdContext: context,
   } as const;
-}
-
-/** OpenSSL's message holds a thread id, a source line and a newline; its `reason` says what happened. */
-function handshakeFailure(error: Error & { readonly code?: string; readonly reason?: string }): string {
-  if (isDistrust(error)) return "TLS handshake failed: the client does not trust the root of this server's certificate";
-  return `TLS handshake failed: ${error.reason ?? error.message.split("\n")[0]}`;
-}
-
-function isCutOff(error: NodeJS.ErrnoException): boolean {
-  return error.code === "ECONNRESET";
-}
-
-function isDistrust({ code }: NodeJS.ErrnoException): boolean {
-  return code === "ERR_SSL_TLSV1_ALERT_UNKNOWN_CA" || code === "ERR_SSL_TLSV1_UNKNOWN_CA";
 }
 
 function claimsOf(socket: TLSSocket) {

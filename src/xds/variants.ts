@@ -1,6 +1,6 @@
 /** State of the world and delta: the same conversation in two sets of messages. */
 
-import type { Item, Request, Variant } from "./subscription-state.ts";
+import type { Item, RequestInput, Variant } from "./subscription-state.ts";
 import {
   type AnyResource,
   decodeDeltaRequest,
@@ -10,7 +10,7 @@ import {
   type Node,
 } from "./wire.ts";
 
-type ReadRequest = { readonly node: Node | undefined; readonly typeUrl: string; readonly request: Request };
+type ReadRequest = { readonly node: Node | undefined; readonly typeUrl: string; readonly request: RequestInput };
 
 /** Throws MR4002 for bytes that are no request. */
 export function readRequest(variant: Variant, bytes: Buffer): ReadRequest {
@@ -27,7 +27,7 @@ export function readRequest(variant: Variant, bytes: Buffer): ReadRequest {
   return { node, typeUrl, request: { type: "request", nonce, ...said, ...(error ? { error } : {}) } };
 }
 
-export type Response = {
+export type OutgoingResponse = {
   readonly typeUrl: string;
   readonly version: string;
   readonly nonce: string;
@@ -38,7 +38,7 @@ export type Response = {
   readonly removed: readonly string[];
 };
 
-export function writeResponse(variant: Variant, response: Response): Buffer {
+export function writeResponse(variant: Variant, response: OutgoingResponse): Buffer {
   const { typeUrl, version, nonce, items, resources, removed } = response;
   if (variant === "sotw") return encodeSotwResponse({ typeUrl, versionInfo: version, nonce, resources });
   const named = items.map((item, index) => ({

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Offer, Request, Subscription } from "../../src/xds/subscription-state.ts";
+import type { Offer, RequestInput, Subscription } from "../../src/xds/subscription-state.ts";
 import { SubscriptionOracle } from "../support/fuzz/subscription-oracle.ts";
 import fc from "../support/property.ts";
 import { seedsOf } from "../support/seed.ts";
@@ -52,7 +52,7 @@ function requestOf(
   { variant }: Pick<Subscription, "variant">,
   say: Ask,
   held: string[],
-): Request {
+): RequestInput {
   const nonce = say.nonce === -2 ? "n0foreign" : say.nonce === -1 ? "" : (oracle.nonces.at(-1 - say.nonce) ?? "");
   const error = say.refuses ? { error: { code: 13, message: "no" } } : {};
   const base = { type: "request" as const, nonce, ...error };

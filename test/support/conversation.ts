@@ -5,12 +5,12 @@ import {
   newSubscription,
   type Offer,
   type Output,
-  type Request,
+  type RequestInput,
   type Subscription,
   type SubscriptionOptions,
 } from "../../src/xds/subscription-state.ts";
 
-type Said = Partial<Omit<Request, "type">>;
+type Said = Partial<Omit<RequestInput, "type">>;
 
 export class Conversation {
   readonly offers = new Map<string, Offer>();

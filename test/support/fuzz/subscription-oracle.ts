@@ -10,7 +10,7 @@ import {
   newSubscription,
   type Offer,
   type Output,
-  type Request,
+  type RequestInput,
   type Subscription,
   type SubscriptionOptions,
   type View,
@@ -90,8 +90,8 @@ export class SubscriptionOracle {
   }
 
   /** R20: a refusal causes nothing that an acceptance would not have caused too. */
-  checkNackIsNoReason(request: Request): void {
-    const outcome = (input: Request) => {
+  checkNackIsNoReason(request: RequestInput): void {
+    const outcome = (input: RequestInput) => {
       const heard = step(this.state, input, this.view(), 0).state;
       const [send] = step(heard, { type: "changed" }, this.view(), 0).outputs.filter(({ type }) => type === "send");
       if (send?.type !== "send") return undefined;
@@ -123,13 +123,13 @@ export class SubscriptionOracle {
     };
   }
 
-  #subscribe(request: Request): void {
+  #subscribe(request: RequestInput): void {
     if (this.state.variant === "sotw") this.#subscribeSotw(request);
     else this.#subscribeDelta(request);
     this.#fresh = false;
   }
 
-  #subscribeSotw({ nonce, names = [], version = "" }: Request): void {
+  #subscribeSotw({ nonce, names = [], version = "" }: RequestInput): void {
     const isStale = nonce !== "" && nonce !== this.nonces.at(-1) && !this.#fresh;
     if (isStale) return;
     const wanted = new Set(names.filter((name) => name !== ""));
@@ -145,7 +145,7 @@ export class SubscriptionOracle {
     this.#all = all;
   }
 
-  #subscribeDelta({ subscribe = [], unsubscribe = [], initialVersions }: Request): void {
+  #subscribeDelta({ subscribe = [], unsubscribe = [], initialVersions }: RequestInput): void {
     const names = subscribe.filter((name) => name !== "");
     if (this.#fresh) {
       for (const [name, version] of initialVersions ?? []) {
