@@ -4,7 +4,8 @@
  * "Eventual consistency considerations": make before break).
  */
 
-import type { Resource, ResourceMapOptions } from "./resource-map.ts";
+import type { ResourceMapOptions } from "./resource-map.ts";
+import { advance, NO_RESOURCES, newPart, offerOf, type Part, type Resources, type Target } from "./resource-steps.ts";
 import type { ResourceSession, ResourceSource, XdsClient } from "./source.ts";
 import type { Verdict } from "./subscription-state.ts";
 import { tellAll } from "./tell-all.ts";
@@ -32,8 +33,6 @@ export type ResourceSetOptions = {
   readonly after?: (ms: number, callback: () => void) => () => void;
 };
 
-type Resources = ReadonlyMap<string, Resource>;
-
 export type ResourceSet = {
   /** For `XdsServer`, in this order. */
   readonly sources: readonly ResourceSource<unknown>[];
@@ -50,182 +49,202 @@ export type ResourceSet = {
   set(next: ReadonlyMap<string, Resources>): void;
 };
 
-/** One type on one stream. */
-type Part = {
-  /** What this stream is offered now. */
-  shown: Resources;
-  /** All of these are in `shown`, with or without others. */
-  made: Resources | undefined;
-  /** The client had resources of this type when the stream began: there is something to break. */
-  readonly returning: boolean;
-  names: ReadonlySet<string>;
-  all: boolean;
-  /** Versions that were ACKed, or that the client brought with it (R57). */
-  readonly held: Map<string, string>;
-  /** Versions that the client refused last, alone or with others. */
-  readonly refused: Map<string, string>;
-  /** What the client brought with it and is gone was taken away. */
-  parted: boolean;
-  readonly changed: () => void;
+/** One stream: its types so far. */
+type SetStream = {
+  readonly id: string;
+  readonly parts: Map<string, Part>;
+  gathering: Gathering;
 };
 
-/** One stream: its types so far. */
-type Parts = Map<string, Part> & {
-  /** It has had the time to ask for the rest. */
-  gathered?: boolean;
-  stopWaiting?: () => void;
-};
+/** Whether a client that is back has had the time to ask for all its types. */
+type Gathering =
+  /** It brought nothing with it: there is nothing to wait for. */
+  { readonly kind: "none" } | { readonly kind: "waiting"; readonly stop: () => void } | { readonly kind: "over" };
 
 /** An Envoy that comes back asks for all its types at once, in requests of their own. */
 const GATHER_MS = 1_000;
 /** How many states of the world are remembered by their version. */
 const REMEMBERED = 32;
 
-const NONE: Resources = new Map();
 /** Stands for all names while nobody knows them: as long as it is offered later, there is no first answer. */
 const UNKNOWN = [""];
 
+/** What all sessions of a set share. */
+type Shared = {
+  /** Undefined before the first `set`. */
+  readonly target: (typeUrl: string) => Resources | undefined;
+  readonly streams: ReturnType<typeof gatheredStreams>;
+  /** What clients may come back with. */
+  readonly memory: ReturnType<typeof statesOfTheWorld>;
+  readonly wake: (stream: SetStream) => void;
+  readonly onVerdict: (verdict: ResourceVerdict) => void;
+};
+
 export function resourceSet({ types, onVerdict = () => undefined, after = later }: ResourceSetOptions): ResourceSet {
   const order = types.map(({ typeUrl }) => typeUrl);
-  const streams = new Map<string, Parts>();
-  const awake = new Set<Parts>();
-  /** What clients may come back with, by type and version. */
-  const sent = new Map<string, Resources>();
   let wanted: ReadonlyMap<string, Resources> | undefined;
-  const target = (typeUrl: string): Resources => wanted?.get(typeUrl) ?? NONE;
-
-  /** Moves a stream on as far as its answers allow. */
-  const advance = (parts: Parts): void => {
-    if (wanted === undefined) return;
-    const inOrder = order.flatMap((typeUrl) => {
-      const part = parts.get(typeUrl);
-      return part === undefined ? [] : [{ part, next: target(typeUrl) }];
+  const target = (typeUrl: string) => wanted && (wanted.get(typeUrl) ?? NO_RESOURCES);
+  const wake = inBatches(({ parts, gathering }: SetStream) => {
+    const inOrder = order.flatMap((typeUrl): Target[] => {
+      const [part, next] = [parts.get(typeUrl), target(typeUrl)];
+      return part === undefined || next === undefined ? [] : [{ part, next }];
     });
-    let isRefused = false;
-    for (const { part, next } of inOrder) {
-      const isFirst = part.made === undefined && !part.returning;
-      if (part.made !== next && (!isRefused || isFirst)) show(part, next, together(part.shown, next));
-      const state = stateOf(part, next);
-      if (state === "waiting") return;
-      isRefused ||= state === "refused";
-    }
-    if (isRefused || isGathering(parts)) return;
-    for (const { part, next } of inOrder) {
-      const mayLose = part.shown !== next || (part.returning && !part.parted);
-      part.parted = true;
-      if (mayLose) show(part, next, next);
-    }
-  };
-
-  /** A client is back, and has not asked for all its types yet: what still stands in the way of a loss may be to come. */
-  const isGathering = (parts: Parts): boolean =>
-    parts.size < order.length && parts.gathered !== true && [...parts.values()].some(({ returning }) => returning);
-
-  const remember = (key: string, shown: Resources): void => {
-    sent.delete(key);
-    sent.set(key, shown);
-    const [oldest] = sent.keys();
-    if (sent.size > REMEMBERED && oldest !== undefined) sent.delete(oldest);
-  };
-
-  /** Once for all that one request says: an ACK may be about thousands of resources. */
-  const wake = (parts: Parts): void => {
-    if (awake.size === 0) {
-      queueMicrotask(() => {
-        const all = [...awake];
-        awake.clear();
-        tellAll(all.map((one) => () => advance(one)));
-      });
-    }
-    awake.add(parts);
-  };
-
-  const open = (
-    typeUrl: string,
-    isWhole: boolean,
-    ...[client, changed, returning = false, has = ""]: Parameters<ResourceSource<unknown>["open"]>
-  ): ResourceSession => {
-    const parts: Parts = streams.get(client.streamId) ?? new Map();
-    const shown = sent.get(`${typeUrl} ${has}`) ?? NONE;
-    const part: Part = {
-      ...{ shown, made: undefined, returning, parted: false, changed },
-      ...{ names: new Set(), all: false, held: new Map(), refused: new Map() },
-    };
-    parts.set(typeUrl, part);
-    streams.set(client.streamId, parts);
-    if (returning) {
-      parts.stopWaiting?.();
-      parts.stopWaiting = after(GATHER_MS, () => {
-        parts.gathered = true;
-        wake(parts);
-      });
-    }
-    /** The latest: verdicts come one by one, all of a response in the same turn. */
-    let answer: (ResourceVerdict & { readonly resources: { name: string; version: string }[] }) | undefined;
-    return {
-      asked: (names, all) => {
-        part.names = names;
-        part.all = all;
-        for (const name of part.held.keys()) if (!all && !names.has(name)) part.held.delete(name);
-        wake(parts);
-      },
-      all: () => (wanted === undefined ? UNKNOWN : new Set([...part.shown.keys(), ...target(typeUrl).keys()])),
-      offer: (name, has) => {
-        // Its turn has not come, so that it keeps what it holds.
-        if (part.made === undefined && (returning || wanted === undefined)) return "later";
-        const version = part.shown.get(name)?.version;
-        if (version === undefined && target(typeUrl).has(name)) return "later";
-        if (version === undefined) return has === undefined || part.parted ? "absent" : { version: has, kept: "delta" };
-        // R57: what a delta client says that it holds is not sent again.
-        return version === has ? { version, kept: "delta" } : { version };
-      },
-      resumed: (name, version) => {
-        part.held.set(name, version);
-        wake(parts);
-      },
-      sending: (_nonce, items, version) => {
-        // Of a whole state of the world the version says what it holds.
-        if (isWhole && part.all) remember(`${typeUrl} ${version}`, part.shown);
-        return {
-          resources: items.map(({ name }) => encodeAny(typeUrl, part.shown.get(name)?.value ?? Buffer.alloc(0))),
-          recorded: Promise.resolve(),
-        };
-      },
-      verdict: (nonce, name, version, verdict, message) => {
-        if (verdict === "acked") part.held.set(name, version);
-        if (verdict === "nacked") part.refused.set(name, version);
-        if (answer?.nonce === nonce && answer.verdict === verdict) {
-          answer.resources.push({ name, version });
-        } else {
-          const next = { client, typeUrl, nonce, resources: [{ name, version }], verdict, message };
-          answer = next;
-          queueMicrotask(() => onVerdict(next));
-        }
-        wake(parts);
-      },
-      close: () => {
-        parts.delete(typeUrl);
-        if (parts.size > 0) return;
-        parts.stopWaiting?.();
-        streams.delete(client.streamId);
-      },
-    };
-  };
-
+    // What still stands in the way of a loss may be to come.
+    advance(inOrder, () => gathering.kind !== "waiting" || parts.size === order.length);
+  });
+  const streams = gatheredStreams(after, wake);
+  const shared: Shared = { target, streams, memory: statesOfTheWorld(), wake, onVerdict };
   return {
-    sources: types.map(({ typeUrl, packing = "changed", wildcard = false }) => ({
-      typeUrl,
-      packing,
-      wildcard,
-      open: (client, changed, returning, version) =>
-        open(typeUrl, packing === "full", client, changed, returning, version),
-    })),
+    sources: types.map((type) => sourceOf(type, shared)),
     set: (next) => {
       for (const typeUrl of next.keys())
         if (!order.includes(typeUrl)) throw new TypeError(`${typeUrl} is not among the types of this set`);
       wanted = next;
-      for (const parts of streams.values()) wake(parts);
+      for (const stream of streams.all()) wake(stream);
     },
+  };
+}
+
+function sourceOf(
+  { typeUrl, packing = "changed", wildcard = false }: ResourceMapOptions,
+  shared: Shared,
+): ResourceSource<unknown> {
+  return {
+    typeUrl,
+    packing,
+    wildcard,
+    open: (client, changed, returning = false, version = "") => {
+      const part = newPart(shared.memory.recall(typeUrl, version), returning, changed);
+      const stream = shared.streams.enter(client.streamId, typeUrl, part);
+      const tell = verdictTeller(client, typeUrl, shared.onVerdict);
+      return sessionOf({ typeUrl, isWhole: packing === "full", part, stream, tell }, shared);
+    },
+  };
+}
+
+type Opened = {
+  readonly typeUrl: string;
+  /** A response in state of the world holds all there is. */
+  readonly isWhole: boolean;
+  readonly part: Part;
+  readonly stream: SetStream;
+  readonly tell: ResourceSession["verdict"];
+};
+
+function sessionOf(
+  { typeUrl, isWhole, part, stream, tell }: Opened,
+  { target, streams, memory, wake }: Shared,
+): ResourceSession {
+  return {
+    asked: (names, all) => {
+      part.names = names;
+      part.all = all;
+      for (const name of part.held.keys()) if (!all && !names.has(name)) part.held.delete(name);
+      wake(stream);
+    },
+    all: () => {
+      const next = target(typeUrl);
+      return next === undefined ? UNKNOWN : new Set([...part.shown.keys(), ...next.keys()]);
+    },
+    offer: (name, has) => offerOf(part, target(typeUrl), name, has),
+    resumed: (name, version) => {
+      part.held.set(name, version);
+      wake(stream);
+    },
+    sending: (_nonce, items, version) => {
+      // Of a whole state of the world the version says what it holds.
+      if (isWhole && part.all) memory.remember(typeUrl, version, part.shown);
+      return {
+        resources: items.map(({ name }) => encodeAny(typeUrl, part.shown.get(name)?.value ?? Buffer.alloc(0))),
+        recorded: Promise.resolve(),
+      };
+    },
+    verdict: (nonce, name, version, verdict, message) => {
+      if (verdict === "acked") part.held.set(name, version);
+      if (verdict === "nacked") part.refused.set(name, version);
+      tell(nonce, name, version, verdict, message);
+      wake(stream);
+    },
+    close: () => streams.leave(stream, typeUrl),
+  };
+}
+
+/** `over`: called when a client that is back has had the time to ask for all its types. */
+function gatheredStreams(after: NonNullable<ResourceSetOptions["after"]>, over: (stream: SetStream) => void) {
+  const streams = new Map<string, SetStream>();
+  /** It has so long from the newest of its types on. */
+  const gather = (stream: SetStream): void => {
+    if (stream.gathering.kind === "over") return;
+    if (stream.gathering.kind === "waiting") stream.gathering.stop();
+    const stop = after(GATHER_MS, () => {
+      stream.gathering = { kind: "over" };
+      over(stream);
+    });
+    stream.gathering = { kind: "waiting", stop };
+  };
+  return {
+    all: () => streams.values(),
+    enter: (id: string, typeUrl: string, part: Part): SetStream => {
+      const stream = streams.get(id) ?? { id, parts: new Map(), gathering: { kind: "none" } };
+      stream.parts.set(typeUrl, part);
+      streams.set(id, stream);
+      if (part.returning) gather(stream);
+      return stream;
+    },
+    leave: (stream: SetStream, typeUrl: string): void => {
+      stream.parts.delete(typeUrl);
+      if (stream.parts.size > 0) return;
+      if (stream.gathering.kind === "waiting") stream.gathering.stop();
+      streams.delete(stream.id);
+    },
+  };
+}
+
+/** The newest ones, by type and version. */
+function statesOfTheWorld() {
+  const states = new Map<string, Resources>();
+  return {
+    recall: (typeUrl: string, version: string): Resources => states.get(`${typeUrl} ${version}`) ?? NO_RESOURCES,
+    remember: (typeUrl: string, version: string, shown: Resources): void => {
+      const key = `${typeUrl} ${version}`;
+      states.delete(key);
+      states.set(key, shown);
+      const [oldest] = states.keys();
+      if (states.size > REMEMBERED && oldest !== undefined) states.delete(oldest);
+    },
+  };
+}
+
+/** Once for all that one request says: an ACK may be about thousands of resources. */
+function inBatches<One>(act: (one: One) => void): (one: One) => void {
+  const awake = new Set<One>();
+  return (one) => {
+    if (awake.size === 0) {
+      queueMicrotask(() => {
+        const all = [...awake];
+        awake.clear();
+        tellAll(all.map((each) => () => act(each)));
+      });
+    }
+    awake.add(one);
+  };
+}
+
+/** Verdicts come one by one, all of a response in the same turn: they are told as one. */
+function verdictTeller(
+  client: XdsClient<unknown>,
+  typeUrl: string,
+  onVerdict: (verdict: ResourceVerdict) => void,
+): ResourceSession["verdict"] {
+  let latest: (ResourceVerdict & { readonly resources: { name: string; version: string }[] }) | undefined;
+  return (nonce, name, version, verdict, message) => {
+    if (latest?.nonce === nonce && latest.verdict === verdict) {
+      latest.resources.push({ name, version });
+      return;
+    }
+    const next = { client, typeUrl, nonce, resources: [{ name, version }], verdict, message };
+    latest = next;
+    queueMicrotask(() => onVerdict(next));
   };
 }
 
@@ -233,29 +252,4 @@ function later(ms: number, callback: () => void): () => void {
   const timer = setTimeout(callback, ms);
   timer.unref();
   return () => clearTimeout(timer);
-}
-
-function show(part: Part, made: Resources, shown: Resources): void {
-  part.made = made;
-  part.shown = shown;
-  part.changed();
-}
-
-function together(old: Resources, next: Resources): Resources {
-  for (const name of old.keys()) if (!next.has(name)) return new Map([...old, ...next]);
-  return next;
-}
-
-/**
- * `settled`: the client has, by its own word, all that it asks for. `waiting`: an answer is missing. What is on its way out
- * does not count, so that a refused resource can be taken back.
- */
-function stateOf({ shown, names, all, held, refused }: Part, next: Resources): "settled" | "refused" | "waiting" {
-  let state: "settled" | "refused" = "settled";
-  for (const [name, { version }] of shown) {
-    if (held.get(name) === version || !(all || names.has(name)) || !next.has(name)) continue;
-    if (refused.get(name) !== version) return "waiting";
-    state = "refused";
-  }
-  return state;
 }

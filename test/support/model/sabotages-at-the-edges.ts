@@ -4,7 +4,7 @@ import type { Sabotage } from "./sabotages.ts";
 
 const AGENT_TESTS = "test/agent/agent.test.ts";
 const CLOCK_TESTS = "test/serve/clock.test.ts";
-const RESOURCE_SET = "src/xds/resource-set.ts";
+const RESOURCE_STEPS = "src/xds/resource-steps.ts";
 const RESOURCE_SET_TESTS = "test/xds/resource-set.test.ts";
 
 export const SABOTAGES_AT_THE_EDGES: readonly (Sabotage & { readonly caughtBy: string })[] = [
@@ -107,7 +107,7 @@ export const SABOTAGES_AT_THE_EDGES: readonly (Sabotage & { readonly caughtBy: s
   {
     name: "a client that comes back loses at once what is gone",
     rule: "make before break",
-    file: RESOURCE_SET,
+    file: RESOURCE_STEPS,
     from: 'has === undefined || part.parted ? "absent"',
     to: 'has === undefined || part !== undefined ? "absent"',
     caughtBy: RESOURCE_SET_TESTS,
@@ -115,8 +115,8 @@ export const SABOTAGES_AT_THE_EDGES: readonly (Sabotage & { readonly caughtBy: s
   {
     name: "a client that comes back loses what is gone before it has asked for all its types",
     rule: "make before break",
-    file: RESOURCE_SET,
-    from: "if (isRefused || isGathering(parts)) return;",
+    file: RESOURCE_STEPS,
+    from: "if (isRefused || !mayLose()) return;",
     to: "if (isRefused) return;",
     caughtBy: RESOURCE_SET_TESTS,
   },

@@ -3,7 +3,7 @@
 import type { Sabotage } from "./sabotages.ts";
 
 const AGENT_TESTS = "test/agent/agent.test.ts";
-const RESOURCE_SET = "src/xds/resource-set.ts";
+const RESOURCE_STEPS = "src/xds/resource-steps.ts";
 const RESOURCE_SET_TESTS = "test/xds/resource-set.test.ts";
 
 export const SABOTAGES_ELSEWHERE: readonly (Sabotage & { readonly caughtBy: string })[] = [
@@ -176,7 +176,7 @@ export const SABOTAGES_ELSEWHERE: readonly (Sabotage & { readonly caughtBy: stri
   {
     name: "a route goes out before its cluster is ACKed",
     rule: "make before break",
-    file: RESOURCE_SET,
+    file: RESOURCE_STEPS,
     from: 'if (state === "waiting") return;',
     to: "",
     caughtBy: RESOURCE_SET_TESTS,
@@ -184,7 +184,7 @@ export const SABOTAGES_ELSEWHERE: readonly (Sabotage & { readonly caughtBy: stri
   {
     name: "a refusal does not hold back what comes after it",
     rule: "make before break",
-    file: RESOURCE_SET,
+    file: RESOURCE_STEPS,
     from: 'isRefused ||= state === "refused";',
     to: "",
     caughtBy: RESOURCE_SET_TESTS,
@@ -192,7 +192,7 @@ export const SABOTAGES_ELSEWHERE: readonly (Sabotage & { readonly caughtBy: stri
   {
     name: "a cluster is deleted with the edit, not after it",
     rule: "make before break",
-    file: RESOURCE_SET,
+    file: RESOURCE_STEPS,
     from: "together(part.shown, next)",
     to: "next",
     caughtBy: RESOURCE_SET_TESTS,
@@ -200,7 +200,7 @@ export const SABOTAGES_ELSEWHERE: readonly (Sabotage & { readonly caughtBy: stri
   {
     name: "a refused resource that is taken back still counts",
     rule: "make before break",
-    file: RESOURCE_SET,
+    file: RESOURCE_STEPS,
     from: " || !next.has(name)) continue;",
     to: ") continue;",
     caughtBy: RESOURCE_SET_TESTS,
