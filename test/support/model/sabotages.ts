@@ -123,8 +123,8 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: "written before it is recorded",
     rule: "E7",
-    file: "src/secrets/secret-source.ts",
-    from: ": controller.durable(proxy.uuid) }",
+    file: "src/secrets/secret-session.ts",
+    from: ": controller.durable(this.#proxy.uuid) }",
     to: ": Promise.resolve() }",
   },
   {
@@ -140,8 +140,8 @@ export const SABOTAGES: readonly Sabotage[] = [
         to: "request.version === undefined)",
       },
       {
-        file: "src/secrets/secret-source.ts",
-        from: 'if (verdict !== "superseded") seqs.delete(nonce);',
+        file: "src/secrets/secret-session.ts",
+        from: 'if (verdict !== "superseded") this.#seqs.delete(nonce);',
         to: "",
       },
     ],
