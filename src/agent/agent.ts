@@ -9,7 +9,7 @@ import { type FileLock, takeLock } from "../runtime/file-lock.ts";
 import type { ReceivedResponse } from "../xds/client-wire.ts";
 import { attempt } from "./attempt.ts";
 import type { Answer } from "./exchange.ts";
-import { type Held, readHeld } from "./held-credentials.ts";
+import { type HeldCredentials, readHeld } from "./held-credentials.ts";
 import { type EnvoyState, type Loading, watchLoading } from "./loading.ts";
 import { FIRST_PACE, paceAfter } from "./pace.ts";
 import { type ProxyFolder, readProxyFolder } from "./proxy-folder.ts";
@@ -114,7 +114,7 @@ type Running = {
   readonly loading: Loading;
   readonly state: Mutable<AgentState>;
   readonly signal: AbortSignal;
-  told: Held | undefined;
+  told: HeldCredentials | undefined;
 };
 
 async function keepConnected(running: Running): Promise<void> {

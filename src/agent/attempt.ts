@@ -6,9 +6,9 @@ import { parseBundle } from "../pki/pem.ts";
 import type { Log } from "../ports/log.ts";
 import type { ReceivedResponse } from "../xds/client-wire.ts";
 import { type Answer, type Broken, startExchange } from "./exchange.ts";
-import { type Held, readHeld, sameBytes } from "./held-credentials.ts";
+import { type HeldCredentials, readHeld, sameBytes } from "./held-credentials.ts";
 import type { Loading } from "./loading.ts";
-import type { Attempt, AttemptEnd } from "./pace.ts";
+import type { AttemptEnd, AttemptOutcome } from "./pace.ts";
 import type { ProxyFolder } from "./proxy-folder.ts";
 import { connect, remedy, type ServerConnection, type StreamEnd, troubleOf } from "./server-connection.ts";
 
@@ -22,7 +22,7 @@ export type AttemptDeps = {
   readonly standsAfterMs: number;
   readonly signal: AbortSignal;
   /** What the server was told to be loaded: true for as long as nobody changes the files. */
-  readonly told: Held | undefined;
+  readonly told: HeldCredentials | undefined;
   readonly onStands: () => void;
   readonly onAnswer: (response: ReceivedResponse, answer: Answer) => void;
 };
@@ -30,7 +30,7 @@ export type AttemptDeps = {
 const RENEW: AttemptEnd = { kind: "renew" };
 
 /** Never rejects. */
-export async function attempt(deps: AttemptDeps): Promise<Attempt> {
+export async function attempt(deps: AttemptDeps): Promise<AttemptOutcome> {
   const { folder, loading, signal, told } = deps;
   try {
     const held = await readHeld(folder.certDir);
@@ -42,7 +42,11 @@ export async function attempt(deps: AttemptDeps): Promise<Attempt> {
   }
 }
 
-async function converse(deps: AttemptDeps, held: Held, reported: Held["versions"]): Promise<Attempt> {
+async function converse(
+  deps: AttemptDeps,
+  held: HeldCredentials,
+  reported: HeldCredentials["versions"],
+): Promise<AttemptOutcome> {
   const { folder, address, loading, log, now, signal, onAnswer } = deps;
   const { certDir, identity, serverName } = folder;
   const connection = connect(address, serverName, held);
@@ -73,7 +77,7 @@ async function converse(deps: AttemptDeps, held: Held, reported: Held["versions"
   return { end: broken === undefined ? meaningOf(end, held, deps) : meaningOfBroken(broken), stood, answered };
 }
 
-type Standing =
+type ConnectionPhase =
   | { readonly kind: "connecting" }
   /** The handshake is done, and the server may still refuse. */
   | { readonly kind: "ready"; readonly timer: NodeJS.Timeout }
@@ -85,19 +89,19 @@ function watchStanding(
   { ready, stream }: ServerConnection,
   { standsAfterMs, onStands }: Pick<AttemptDeps, "standsAfterMs" | "onStands">,
 ) {
-  let standing: Standing = { kind: "connecting" };
-  const become = (next: Standing) => {
-    if (standing.kind === "ready") clearTimeout(standing.timer);
-    standing = next;
+  let phase: ConnectionPhase = { kind: "connecting" };
+  const become = (next: ConnectionPhase) => {
+    if (phase.kind === "ready") clearTimeout(phase.timer);
+    phase = next;
   };
   const stand = () => {
-    if (standing.kind === "stands" || standing.kind === "ended") return;
+    if (phase.kind === "stands" || phase.kind === "ended") return;
     become({ kind: "stands" });
     onStands();
   };
   ready.then(
     () => {
-      if (standing.kind === "connecting") become({ kind: "ready", timer: setTimeout(stand, standsAfterMs) });
+      if (phase.kind === "connecting") become({ kind: "ready", timer: setTimeout(stand, standsAfterMs) });
     },
     () => undefined,
   );
@@ -105,7 +109,7 @@ function watchStanding(
   return {
     /** Whether it stood. */
     end: (): boolean => {
-      const stood = standing.kind === "stands";
+      const stood = phase.kind === "stands";
       become({ kind: "ended" });
       return stood;
     },
@@ -116,7 +120,7 @@ function meaningOfBroken(broken: Broken): AttemptEnd {
   return broken.kind === "replaced" ? RENEW : { kind: "undigested", error: broken.error as Error };
 }
 
-function meaningOf(end: StreamEnd, held: Held, { folder, address, now }: AttemptDeps): AttemptEnd {
+function meaningOf(end: StreamEnd, held: HeldCredentials, { folder, address, now }: AttemptDeps): AttemptEnd {
   const { dir, identity, serverName } = folder;
   const trouble = troubleOf(end, { address, serverName, dir, identity });
   if (trouble === undefined) return RENEW;
@@ -125,7 +129,7 @@ function meaningOf(end: StreamEnd, held: Held, { folder, address, now }: Attempt
 }
 
 /** A server that refuses an expired certificate doesn't say so to the client: we can. */
-function expired({ certPem }: Held, now: number, folder: ProxyFolder): MeshrootError | undefined {
+function expired({ certPem }: HeldCredentials, now: number, folder: ProxyFolder): MeshrootError | undefined {
   const leaf = parseBundle(certPem).certificates[0];
   if (leaf === undefined || now < leaf.notAfter) return undefined;
   const when = new Date(leaf.notAfter).toISOString();

@@ -7,13 +7,13 @@ import { checkBundle } from "../pki/check.ts";
 import { parseBundle } from "../pki/pem.ts";
 import { xdsIdentity } from "../pki/xds-identity.ts";
 import type { DecodedSecret } from "../secrets/secret-codec.ts";
-import type { Held } from "./held-credentials.ts";
+import type { HeldCredentials } from "./held-credentials.ts";
 
 /** The half of a set that a secret replaces. */
-export type Change = Pick<Held, "certPem" | "keyPem"> | Pick<Held, "caPem">;
+export type CredentialChange = Pick<HeldCredentials, "certPem" | "keyPem"> | Pick<HeldCredentials, "caPem">;
 
 /** `now` in ms since the epoch. A string is why the secret is refused; it never repeats key material. */
-export function changeOf(secret: DecodedSecret, identity: ProxyIdentity, now: number): Change | string {
+export function changeOf(secret: DecodedSecret, identity: ProxyIdentity, now: number): CredentialChange | string {
   if (secret.name === XDS_LEAF && secret.kind === "tlsCertificate") {
     const { chainPem, privateKeyPem } = secret;
     const problem = wrongLeaf(chainPem, privateKeyPem, identity, now);

@@ -12,7 +12,7 @@ import type { ProxyIdentity } from "../core/identity.ts";
 import { parseProxyUri } from "../core/identity.ts";
 import { type EnvoyAdmin, type LoadedCertificate, type LoadedContext, listsWholeBundle } from "../envoy/admin.ts";
 import { parseBundle } from "../pki/pem.ts";
-import type { Held } from "./held-credentials.ts";
+import type { HeldCredentials } from "./held-credentials.ts";
 
 /** `refusals`: how many reloads of the two secrets Envoy says have failed since it started. */
 export type Proof =
@@ -22,7 +22,7 @@ export type Proof =
 const LOADED: Proof = { loaded: true };
 
 /** Never throws: an Envoy that does not answer is a proof that is missing. */
-export async function proofOf(admin: EnvoyAdmin, identity: ProxyIdentity, held: Held): Promise<Proof> {
+export async function proofOf(admin: EnvoyAdmin, identity: ProxyIdentity, held: HeldCredentials): Promise<Proof> {
   try {
     const why = await missing(admin, identity, held);
     return why === undefined ? LOADED : { loaded: false, why, refusals: await refusals(admin) };
@@ -37,7 +37,7 @@ export async function refusals(admin: EnvoyAdmin): Promise<number> {
   return [...stats.values()].reduce<number>((sum, value) => sum + (typeof value === "number" ? value : 0), 0);
 }
 
-async function missing(admin: EnvoyAdmin, { uuid }: ProxyIdentity, held: Held): Promise<string | undefined> {
+async function missing(admin: EnvoyAdmin, { uuid }: ProxyIdentity, held: HeldCredentials): Promise<string | undefined> {
   const mine = (await admin.certs()).filter(({ chain }) =>
     chain[0]?.uris.some((uri) => parseProxyUri(uri)?.uuid === uuid),
   );

@@ -8,7 +8,7 @@ import { AGENT_NAME } from "../secrets/agent-name.ts";
 import { decodeSecret, SECRET_TYPE_URL } from "../secrets/secret-codec.ts";
 import { decodeDeltaResponse, encodeDeltaRequest, type ReceivedResponse } from "../xds/client-wire.ts";
 import { changeOf } from "./check-secret.ts";
-import { type Held, readHeld, sameBytes, writeHeld } from "./held-credentials.ts";
+import { type HeldCredentials, readHeld, sameBytes, writeHeld } from "./held-credentials.ts";
 import type { Loading } from "./loading.ts";
 
 /** gRPC's INTERNAL, which Envoy puts into its NACKs too. */
@@ -18,7 +18,7 @@ export type ExchangeDeps = {
   readonly stream: ClientDuplexStream<Buffer, Buffer>;
   readonly certDir: string;
   /** In the folder when the connection was made. */
-  readonly held: Held;
+  readonly held: HeldCredentials;
   readonly identity: ProxyIdentity;
   readonly loading: Loading;
   readonly log: Log;
@@ -33,7 +33,7 @@ export type Answer =
   /** Nothing came that Envoy could load. */
   | { readonly kind: "empty" }
   /** `set`: what is loaded now. */
-  | { readonly kind: "loaded"; readonly set: Held }
+  | { readonly kind: "loaded"; readonly set: HeldCredentials }
   | { readonly kind: "refused"; readonly why: string };
 
 export type Broken =
@@ -46,13 +46,13 @@ type Write = (request: Parameters<typeof encodeDeltaRequest>[0]) => void;
 
 /** `set`: what the folder holds, if nobody else has written it. */
 type Written =
-  | { readonly kind: "settled"; readonly set: Held }
+  | { readonly kind: "settled"; readonly set: HeldCredentials }
   /** Swapped in and not proven yet, with the responses that brought it: one for each secret at most. */
   | {
       readonly kind: "unproven";
-      readonly set: Held;
+      readonly set: HeldCredentials;
       readonly responses: readonly ReceivedResponse[];
-      readonly before: Held;
+      readonly before: HeldCredentials;
       readonly refusals: number | undefined;
     };
 
@@ -128,7 +128,7 @@ function respond({ onAnswer }: ExchangeDeps, write: Write, response: ReceivedRes
 async function take(
   deps: ExchangeDeps,
   response: ReceivedResponse,
-  found: Held,
+  found: HeldCredentials,
   written: Written,
   write: Write,
 ): Promise<Written> {
@@ -154,9 +154,9 @@ async function take(
   return { kind: "unproven", set, responses: [...older, response], before, refusals };
 }
 
-function withChanges(before: Held, { resources }: ReceivedResponse, identity: ProxyIdentity, now: number) {
+function withChanges(before: HeldCredentials, { resources }: ReceivedResponse, identity: ProxyIdentity, now: number) {
   const versions = new Map(before.versions);
-  let next: Held = { ...before, versions };
+  let next: HeldCredentials = { ...before, versions };
   for (const { any, version } of resources) {
     try {
       const secret = decodeSecret(any);
@@ -171,7 +171,7 @@ function withChanges(before: Held, { resources }: ReceivedResponse, identity: Pr
   return next;
 }
 
-function sameVersions(a: Held, b: Held): boolean {
+function sameVersions(a: HeldCredentials, b: HeldCredentials): boolean {
   return (
     a.versions.size === b.versions.size && [...a.versions].every(([name, version]) => b.versions.get(name) === version)
   );

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { MeshrootError } from "../core/errors.ts";
 import { CREDENTIAL_FILES, writeCredentials } from "../envoy/credentials-dir.ts";
 
-export type Held = {
+export type HeldCredentials = {
   readonly certPem: string;
   readonly keyPem: string;
   readonly caPem: string;
@@ -20,7 +20,7 @@ const DATA = "..data";
 const ATTEMPTS = 5;
 
 /** One set, never half of two. Throws MR2002. The result holds the private key: not for logs. */
-export async function readHeld(certDir: string): Promise<Held> {
+export async function readHeld(certDir: string): Promise<HeldCredentials> {
   for (let attempt = 1; ; attempt++) {
     const before = await readlink(join(certDir, DATA)).catch(() => undefined);
     try {
@@ -43,14 +43,14 @@ export async function readHeld(certDir: string): Promise<Held> {
 }
 
 /** One rename for all of it (C2). The PEM goes to disk as it came, comment line included (E2). Throws MR2002. */
-export async function writeHeld(certDir: string, held: Held): Promise<void> {
+export async function writeHeld(certDir: string, held: HeldCredentials): Promise<void> {
   const { certPem, keyPem, caPem, versions } = held;
   const files = { [VERSIONS_FILE]: `${JSON.stringify(Object.fromEntries(versions))}\n` };
   await writeCredentials(certDir, { certPem, keyPem, caPem, files });
 }
 
 /** True if a reader of the files could not tell the two apart. */
-export function sameBytes(a: Held, b: Held): boolean {
+export function sameBytes(a: HeldCredentials, b: HeldCredentials): boolean {
   return a.certPem === b.certPem && a.keyPem === b.keyPem && a.caPem === b.caPem;
 }
 

@@ -5,20 +5,20 @@ import type { ProxyIdentity } from "../core/identity.ts";
 import { envoyAdmin } from "../envoy/admin.ts";
 import type { Log } from "../ports/log.ts";
 import { type Proof, proofOf, refusals } from "./envoy-proof.ts";
-import { type Held, inUniqueBytes, readHeld, sameBytes, writeHeld } from "./held-credentials.ts";
+import { type HeldCredentials, inUniqueBytes, readHeld, sameBytes, writeHeld } from "./held-credentials.ts";
 import type { AgentWaits } from "./waits.ts";
 
 /** `stopped`: whoever supervises this Envoy knows that none runs; the next one reads the files when it starts. */
 export type EnvoyState = "stopped" | "unknown";
 
-export type Outcome =
+export type LoadOutcome =
   | { readonly kind: "loaded" }
   /** Neither was seen. Then there is no answer, and the server sends again in bytes that Envoy can't skip (R22). */
   | { readonly kind: "unseen" }
   /** Somebody else has written the folder, so that nothing can be said of this set any more. */
   | { readonly kind: "replaced" }
   /** `putBack`: what is in its place. */
-  | { readonly kind: "refused"; readonly why: string; readonly putBack: Held };
+  | { readonly kind: "refused"; readonly why: string; readonly putBack: HeldCredentials };
 
 export type LoadingDeps = {
   readonly certDir: string;
@@ -32,8 +32,8 @@ export type LoadingDeps = {
 
 export type Wait = {
   /** On disk before the swap. */
-  readonly before: Held;
-  readonly next: Held;
+  readonly before: HeldCredentials;
+  readonly next: HeldCredentials;
   /** `refusals()` before the swap. */
   readonly refusals: number | undefined;
   readonly signal: AbortSignal;
@@ -46,14 +46,14 @@ const FIRST_POLL_MS = 50;
 
 export function watchLoading(deps: LoadingDeps) {
   const { certDir, identity } = deps;
-  let lastLoaded: Held | undefined;
+  let lastLoaded: HeldCredentials | undefined;
 
   const admin = () => {
     const address = deps.adminAddress();
     return address === undefined ? undefined : envoyAdmin(address, ADMIN_TIMEOUT_MS);
   };
 
-  const prove = async (held: Held): Promise<Proof> => {
+  const prove = async (held: HeldCredentials): Promise<Proof> => {
     if (deps.envoyState() === "stopped") {
       lastLoaded = held;
       return { loaded: true };
@@ -65,7 +65,7 @@ export function watchLoading(deps: LoadingDeps) {
     return proof;
   };
 
-  const putBack = async (before: Held, refused: Held): Promise<Held> => {
+  const putBack = async (before: HeldCredentials, refused: HeldCredentials): Promise<HeldCredentials> => {
     const { certPem, keyPem, caPem, versions } = lastLoaded ?? before;
     const good = {
       certPem: certPem === refused.certPem ? certPem : inUniqueBytes(certPem),
@@ -90,16 +90,16 @@ export function watchLoading(deps: LoadingDeps) {
       return await refusals(envoy).catch(() => undefined);
     },
     /** `next` is on disk. If Envoy counts a failed reload and does not come round, the last good set is put back. */
-    until: (wait: Wait): Promise<Outcome> => until(deps, wait, prove, putBack),
+    until: (wait: Wait): Promise<LoadOutcome> => until(deps, wait, prove, putBack),
   };
 }
 
 async function until(
   { certDir, log, waits }: LoadingDeps,
   { before, next, refusals: baseline, signal }: Wait,
-  prove: (held: Held) => Promise<Proof>,
-  putBack: (before: Held, refused: Held) => Promise<Held>,
-): Promise<Outcome> {
+  prove: (held: HeldCredentials) => Promise<Proof>,
+  putBack: (before: HeldCredentials, refused: HeldCredentials) => Promise<HeldCredentials>,
+): Promise<LoadOutcome> {
   const startedAt = performance.now();
   let refusedAt: number | undefined;
   let isSaid = false;

@@ -8,7 +8,7 @@ export type AttemptEnd =
   /** What came could not be dealt with. It comes again with the next connection, and that does not hurry. */
   | { readonly kind: "undigested"; readonly error: Error };
 
-export type Attempt = {
+export type AttemptOutcome = {
   readonly end: AttemptEnd;
   /** There was a connection, and the server did not refuse it. */
   readonly stood: boolean;
@@ -24,7 +24,7 @@ export const FIRST_PACE: Pace = { failures: 0, undigested: false };
 /** `pause`: of so many failures in a row; undefined: at once. */
 export function paceAfter(
   pace: Pace,
-  { end, stood, answered }: Attempt,
+  { end, stood, answered }: AttemptOutcome,
 ): { readonly pace: Pace; readonly pause: number | undefined } {
   const undigested = end.kind === "undigested" || (pace.undigested && !answered);
   const failures = stood && !undigested ? 0 : pace.failures;

@@ -12,7 +12,7 @@ import {
 import { MeshrootError } from "../core/errors.ts";
 import { identityName, type ProxyIdentity } from "../core/identity.ts";
 import { SECRETS } from "../xds/services.ts";
-import type { Held } from "./held-credentials.ts";
+import type { HeldCredentials } from "./held-credentials.ts";
 
 export type StreamEnd = { readonly code: number; readonly details: string };
 
@@ -29,7 +29,7 @@ export type ServerConnection = {
 const KEEPALIVE = { "grpc.keepalive_time_ms": 30_000, "grpc.keepalive_timeout_ms": 5_000 };
 
 /** A connection of its own, made with the credentials of this moment (C4). `address`: host:port. */
-export function connect(address: string, serverName: string, held: Held): ServerConnection {
+export function connect(address: string, serverName: string, held: HeldCredentials): ServerConnection {
   const options: ChannelOptions = {
     ...KEEPALIVE,
     // Nothing of an earlier connection to the same address is shared, and nothing of it outlives this client.

@@ -2,7 +2,7 @@
 
 import { MeshrootError } from "../core/errors.ts";
 import { anyMessage, decodeAny } from "../xds/wire.ts";
-import { malformed, readFields, readText } from "../xds/wire-reader.ts";
+import { malformedMessage, readFields, readString } from "../xds/wire-reader.ts";
 import { bytes, type Field, integer, type Message, message, text, toBuffer } from "../xds/wire-writer.ts";
 
 export const SECRET_TYPE_URL = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
@@ -73,12 +73,12 @@ export function encodeValidationContext(
  */
 export function decodeSecret(any: Buffer): DecodedSecret {
   const { typeUrl, value } = decodeAny(any);
-  if (typeUrl !== SECRET_TYPE_URL) throw malformed(`expected a Secret, got type URL ${JSON.stringify(typeUrl)}`);
+  if (typeUrl !== SECRET_TYPE_URL) throw malformedMessage(`expected a Secret, got type URL ${JSON.stringify(typeUrl)}`);
   let name = "";
   let decoded: DecodedSecret = { kind: "other", name };
   for (const field of readFields(value)) {
     if (field.kind !== "bytes") continue;
-    if (field.number === 1) name = readText(field.bytes);
+    if (field.number === 1) name = readString(field.bytes);
     else if (field.number === 2) decoded = readTlsCertificate(field.bytes);
     else if (field.number === 4) decoded = readValidationContext(field.bytes);
   }
@@ -133,7 +133,7 @@ function readSan(buffer: Buffer): SanMatch[] {
       type = field.value === SAN_TYPE.DNS ? "DNS" : field.value === SAN_TYPE.URI ? "URI" : undefined;
     if (field.kind !== "bytes" || field.number !== 2) continue;
     for (const part of readFields(field.bytes)) {
-      if (part.kind === "bytes") value = part.number === 1 ? readText(part.bytes) : undefined;
+      if (part.kind === "bytes") value = part.number === 1 ? readString(part.bytes) : undefined;
     }
   }
   return type === undefined || value === undefined ? [] : [{ type, value }];
@@ -143,7 +143,7 @@ function readInline(buffer: Buffer): string {
   let pem = "";
   for (const field of readFields(buffer)) {
     if (field.kind !== "bytes") continue;
-    if (field.number === 2 || field.number === 3) pem = readText(field.bytes);
+    if (field.number === 2 || field.number === 3) pem = readString(field.bytes);
   }
   return pem;
 }

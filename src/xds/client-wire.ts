@@ -1,7 +1,7 @@
 /** The client's half of the xDS wire: requests written to bytes, responses read from bytes. */
 
 import { decodeAny, type ErrorDetail } from "./wire.ts";
-import { readFields, readText } from "./wire-reader.ts";
+import { readFields, readString } from "./wire-reader.ts";
 import { bytes, integer, message, text, toBuffer } from "./wire-writer.ts";
 
 /** What a client says about itself. */
@@ -82,10 +82,10 @@ export function decodeSotwResponse(buffer: Buffer): ReceivedResponse {
   const resources: ReceivedResource[] = [];
   for (const field of readFields(buffer)) {
     if (field.kind !== "bytes") continue;
-    if (field.number === 1) strings.version = readText(field.bytes);
+    if (field.number === 1) strings.version = readString(field.bytes);
     else if (field.number === 2) resources.push(received(field.bytes));
-    else if (field.number === 4) strings.typeUrl = readText(field.bytes);
-    else if (field.number === 5) strings.nonce = readText(field.bytes);
+    else if (field.number === 4) strings.typeUrl = readString(field.bytes);
+    else if (field.number === 5) strings.nonce = readString(field.bytes);
     else if (field.number === 6) strings.controlPlane = readIdentifier(field.bytes);
   }
   return { ...strings, resources, removed: [] };
@@ -98,11 +98,11 @@ export function decodeDeltaResponse(buffer: Buffer): ReceivedResponse {
   const removed: string[] = [];
   for (const field of readFields(buffer)) {
     if (field.kind !== "bytes") continue;
-    if (field.number === 1) strings.version = readText(field.bytes);
+    if (field.number === 1) strings.version = readString(field.bytes);
     else if (field.number === 2) resources.push(readResource(field.bytes));
-    else if (field.number === 4) strings.typeUrl = readText(field.bytes);
-    else if (field.number === 5) strings.nonce = readText(field.bytes);
-    else if (field.number === 6) removed.push(readText(field.bytes));
+    else if (field.number === 4) strings.typeUrl = readString(field.bytes);
+    else if (field.number === 5) strings.nonce = readString(field.bytes);
+    else if (field.number === 6) removed.push(readString(field.bytes));
     else if (field.number === 7) strings.controlPlane = readIdentifier(field.bytes);
   }
   return { ...strings, resources, removed };
@@ -124,9 +124,9 @@ function readResource(buffer: Buffer): ReceivedResource {
   let any: Buffer = Buffer.alloc(0);
   for (const field of readFields(buffer)) {
     if (field.kind !== "bytes") continue;
-    if (field.number === 1) version = readText(field.bytes);
+    if (field.number === 1) version = readString(field.bytes);
     else if (field.number === 2) any = field.bytes;
-    else if (field.number === 3) name = readText(field.bytes);
+    else if (field.number === 3) name = readString(field.bytes);
   }
   return { ...received(any), name, version };
 }
@@ -138,7 +138,7 @@ function received(any: Buffer): ReceivedResource {
 function readIdentifier(buffer: Buffer): string {
   let identifier = "";
   for (const field of readFields(buffer)) {
-    if (field.kind === "bytes" && field.number === 1) identifier = readText(field.bytes);
+    if (field.kind === "bytes" && field.number === 1) identifier = readString(field.bytes);
   }
   return identifier;
 }

@@ -122,7 +122,7 @@ function sourceOf(
   };
 }
 
-type Opened = {
+type SessionDeps = {
   readonly typeUrl: string;
   /** A response in state of the world holds all there is. */
   readonly isWhole: boolean;
@@ -132,7 +132,7 @@ type Opened = {
 };
 
 function sessionOf(
-  { typeUrl, isWhole, part, stream, tell }: Opened,
+  { typeUrl, isWhole, part, stream, tell }: SessionDeps,
   { target, streams, memory, wake }: Shared,
 ): ResourceSession {
   return {

@@ -5,13 +5,13 @@
 
 import type { ResourceSession } from "./source.ts";
 import { step } from "./subscription.ts";
-import type { Input, Output, Subscription, View } from "./subscription-state.ts";
+import type { Input, OfferView, Output, Subscription } from "./subscription-state.ts";
 
 export type Typed = {
   readonly typeUrl: string;
   subscription: Subscription;
   readonly session: ResourceSession;
-  readonly view: View;
+  readonly view: OfferView;
   /** A response is being recorded or written: the next one waits (R72). */
   writing: boolean;
   /** Something may have changed that could not be sent yet: types that come after this one wait for it. */

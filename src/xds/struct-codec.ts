@@ -1,7 +1,7 @@
 /** google.protobuf.Struct, the type of a node's metadata, as plain values. What they say is shown to people. */
 
 import { foreignText } from "../core/foreign-text.ts";
-import { checkDepth, readFields, readText } from "./wire-reader.ts";
+import { checkDepth, readFields, readString } from "./wire-reader.ts";
 
 export type PlainValue = null | boolean | number | string | readonly PlainValue[] | PlainObject;
 export type PlainObject = { readonly [key: string]: PlainValue };
@@ -52,5 +52,5 @@ function listAt(bytes: Buffer, depth: number): PlainValue[] {
 }
 
 function shownText(bytes: Buffer): string {
-  return foreignText(readText(bytes), bytes.length);
+  return foreignText(readString(bytes), bytes.length);
 }

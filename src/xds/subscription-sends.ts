@@ -1,7 +1,17 @@
 /** What goes out next on a subscription, and in which bytes. */
 
 import { createHash } from "node:crypto";
-import type { Bytes, Item, NameState, Offer, Output, Packing, Sent, Subscription, View } from "./subscription-state.ts";
+import type {
+  Bytes,
+  Item,
+  NameState,
+  Offer,
+  OfferView,
+  Output,
+  Packing,
+  Sent,
+  Subscription,
+} from "./subscription-state.ts";
 
 const IMPLICIT: NameState = { due: false, implicit: true, removed: false };
 
@@ -17,7 +27,7 @@ type Found = {
   pending: boolean;
 };
 
-export function sendNext(state: Subscription, view: View, now: number, outputs: Output[]): Subscription {
+export function sendNext(state: Subscription, view: OfferView, now: number, outputs: Output[]): Subscription {
   if (state.inFlight !== undefined) return state;
   const found = lookAround(state, view);
   const next = found.resumed.length === 0 ? state : resume(state, found.resumed, outputs);
@@ -40,7 +50,7 @@ export function sendNext(state: Subscription, view: View, now: number, outputs: 
   return isFirst && found.present.length === 0 ? send(next, [], [], now, outputs) : next;
 }
 
-function lookAround(state: Subscription, view: View): Found {
+function lookAround(state: Subscription, view: OfferView): Found {
   const found: Found = { changed: [], present: [], gone: [], resumed: [], pending: false };
   const look = (name: string, entry: NameState) => {
     const offer = view.offer(name, held(entry));

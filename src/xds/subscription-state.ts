@@ -12,7 +12,7 @@ export type Offer =
   | "later"
   | "absent";
 
-export type View = {
+export type OfferView = {
   /** `has`: the version that the client holds: sent on this stream, or else reported. */
   offer(name: string, has: string | undefined): Offer;
   /** Every name that there is for this client; asked for only where it subscribes to all. */

@@ -8,7 +8,7 @@
 
 import { answered, settle } from "./subscription-requests.ts";
 import { sendNext } from "./subscription-sends.ts";
-import type { Input, Output, Subscription, View } from "./subscription-state.ts";
+import type { Input, OfferView, Output, Subscription } from "./subscription-state.ts";
 
 /**
  * `now` in milliseconds since the epoch. The caller acts on the outputs in their order. Only `changed` asks `view` and sends:
@@ -17,7 +17,7 @@ import type { Input, Output, Subscription, View } from "./subscription-state.ts"
 export function step(
   state: Subscription,
   input: Input,
-  view: View,
+  view: OfferView,
   now: number,
 ): { state: Subscription; outputs: Output[] } {
   const outputs: Output[] = [];

@@ -31,13 +31,13 @@ export function* readFields(buffer: Buffer): Generator<WireField, void> {
 }
 
 /** A protobuf string; throws MR4002 if it is not UTF-8. */
-export function readText(bytes: Buffer): string {
-  if (!isUtf8(bytes)) throw malformed("a string is not UTF-8");
+export function readString(bytes: Buffer): string {
+  if (!isUtf8(bytes)) throw malformedMessage("a string is not UTF-8");
   return bytes.toString("utf8");
 }
 
 /** MR4002: the peer sent bytes that can't be what the protocol says. */
-export function malformed(what: string): MeshrootError {
+export function malformedMessage(what: string): MeshrootError {
   return new MeshrootError(
     "MR4002",
     `malformed xDS message: ${what}`,
@@ -47,7 +47,7 @@ export function malformed(what: string): MeshrootError {
 
 /** Throws MR4002 if messages are nested deeper than any real one. */
 export function checkDepth(depth: number): void {
-  if (depth > MAX_DEPTH) throw malformed(`nested deeper than ${MAX_DEPTH} levels`);
+  if (depth > MAX_DEPTH) throw malformedMessage(`nested deeper than ${MAX_DEPTH} levels`);
 }
 
 function readField(cursor: Cursor, number: number, wireType: number): WireField {
@@ -70,7 +70,7 @@ function skip(cursor: Cursor, number: number, wireType: number, depth: number): 
   else if (wireType === 2) take(cursor, readLength(cursor));
   else if (wireType === 3) skipGroup(cursor, number, depth + 1);
   else if (wireType === 5) take(cursor, 4);
-  else throw malformed(`wire type ${wireType} at byte ${cursor.at}`);
+  else throw malformedMessage(`wire type ${wireType} at byte ${cursor.at}`);
 }
 
 function skipGroup(cursor: Cursor, group: number, depth: number): void {
@@ -79,26 +79,26 @@ function skipGroup(cursor: Cursor, group: number, depth: number): void {
     const { number, wireType } = readTag(cursor);
     if (wireType !== 4) skip(cursor, number, wireType, depth);
     else if (number === group) return;
-    else throw malformed(`group ${group} ended as group ${number}`);
+    else throw malformedMessage(`group ${group} ended as group ${number}`);
   }
 }
 
 function readTag(cursor: Cursor): { number: number; wireType: number } {
   const { low, high } = readVarint(cursor);
   const number = low >>> 3;
-  if (high !== 0 || number === 0 || number > MAX_FIELD_NUMBER) throw malformed(`tag before byte ${cursor.at}`);
+  if (high !== 0 || number === 0 || number > MAX_FIELD_NUMBER) throw malformedMessage(`tag before byte ${cursor.at}`);
   return { number, wireType: low & 7 };
 }
 
 function readLength(cursor: Cursor): number {
   const { low, high } = readVarint(cursor);
-  if (high !== 0) throw malformed(`length before byte ${cursor.at}`);
+  if (high !== 0) throw malformedMessage(`length before byte ${cursor.at}`);
   return low;
 }
 
 function take(cursor: Cursor, length: number): Buffer {
   const end = cursor.at + length;
-  if (end > cursor.buffer.length) throw malformed(`ends ${end - cursor.buffer.length} bytes early`);
+  if (end > cursor.buffer.length) throw malformedMessage(`ends ${end - cursor.buffer.length} bytes early`);
   const bytes = cursor.buffer.subarray(cursor.at, end);
   cursor.at = end;
   return bytes;
@@ -110,7 +110,7 @@ function readVarint(cursor: Cursor): { low: number; high: number } {
   let high = 0;
   for (let index = 0; index < 10; index++) {
     const byte = cursor.buffer[cursor.at++];
-    if (byte === undefined) throw malformed("ends within a number");
+    if (byte === undefined) throw malformedMessage("ends within a number");
     const bits = byte & 127;
     if (index < 4) low += bits * 2 ** (7 * index);
     else if (index === 4) {
@@ -119,5 +119,5 @@ function readVarint(cursor: Cursor): { low: number; high: number } {
     } else high += bits * 2 ** (7 * index - 32);
     if (byte < 128) return { low, high };
   }
-  throw malformed("a number longer than ten bytes");
+  throw malformedMessage("a number longer than ten bytes");
 }

@@ -5,7 +5,7 @@
 
 import { foreignText } from "../core/foreign-text.ts";
 import { decodeStruct, type PlainObject } from "./struct-codec.ts";
-import { malformed, readFields, readText } from "./wire-reader.ts";
+import { malformedMessage, readFields, readString } from "./wire-reader.ts";
 import { bytes, type Message, message, text, toBuffer } from "./wire-writer.ts";
 
 /** What a client claims to be, without PEM blocks. Never a proof of identity. */
@@ -81,11 +81,11 @@ export function decodeSotwRequest(buffer: Buffer): SotwRequest {
   const error: Buffer[] = [];
   for (const field of readFields(buffer)) {
     if (field.kind !== "bytes") continue;
-    if (field.number === 1) strings.versionInfo = readText(field.bytes);
+    if (field.number === 1) strings.versionInfo = readString(field.bytes);
     else if (field.number === 2) node.push(field.bytes);
-    else if (field.number === 3) resourceNames.push(readText(field.bytes));
-    else if (field.number === 4) strings.typeUrl = readText(field.bytes);
-    else if (field.number === 5) strings.responseNonce = readText(field.bytes);
+    else if (field.number === 3) resourceNames.push(readString(field.bytes));
+    else if (field.number === 4) strings.typeUrl = readString(field.bytes);
+    else if (field.number === 5) strings.responseNonce = readString(field.bytes);
     else if (field.number === 6) error.push(field.bytes);
   }
   return { ...strings, resourceNames, ...readNode(node), ...readError(error) };
@@ -102,11 +102,11 @@ export function decodeDeltaRequest(buffer: Buffer): DeltaRequest {
   for (const field of readFields(buffer)) {
     if (field.kind !== "bytes") continue;
     if (field.number === 1) node.push(field.bytes);
-    else if (field.number === 2) strings.typeUrl = readText(field.bytes);
-    else if (field.number === 3) subscribe.push(readText(field.bytes));
-    else if (field.number === 4) unsubscribe.push(readText(field.bytes));
+    else if (field.number === 2) strings.typeUrl = readString(field.bytes);
+    else if (field.number === 3) subscribe.push(readString(field.bytes));
+    else if (field.number === 4) unsubscribe.push(readString(field.bytes));
     else if (field.number === 5) initialResourceVersions.set(...readMapEntry(field.bytes));
-    else if (field.number === 6) strings.responseNonce = readText(field.bytes);
+    else if (field.number === 6) strings.responseNonce = readString(field.bytes);
     else if (field.number === 7) error.push(field.bytes);
   }
   return { ...strings, subscribe, unsubscribe, initialResourceVersions, ...readNode(node), ...readError(error) };
@@ -157,7 +157,7 @@ export function decodeAny(buffer: Buffer): { readonly typeUrl: string; readonly 
   let value: Buffer = Buffer.alloc(0);
   for (const field of readFields(buffer)) {
     if (field.kind !== "bytes") continue;
-    if (field.number === 1) typeUrl = readText(field.bytes);
+    if (field.number === 1) typeUrl = readString(field.bytes);
     else if (field.number === 2) value = field.bytes;
   }
   return { typeUrl, value };
@@ -173,8 +173,8 @@ function readMapEntry(buffer: Buffer): [string, string] {
   let value = "";
   for (const field of readFields(buffer)) {
     if (field.kind !== "bytes") continue;
-    if (field.number === 1) key = readText(field.bytes);
-    else if (field.number === 2) value = readText(field.bytes);
+    if (field.number === 1) key = readString(field.bytes);
+    else if (field.number === 2) value = readString(field.bytes);
   }
   return [key, value];
 }
@@ -220,7 +220,7 @@ function readError(parts: readonly Buffer[]): { errorDetail?: ErrorDetail } {
 
 /** A node is kept for as long as its stream, and shown. */
 function nodeText(untrusted: Buffer): string {
-  return foreignText(readText(untrusted), MAX_NODE_TEXT);
+  return foreignText(readString(untrusted), MAX_NODE_TEXT);
 }
 
 /** Cut between characters, and lenient: Envoy cuts between bytes, so its text can end in half a character. */
@@ -234,6 +234,6 @@ function errorText(untrusted: Buffer): string {
 
 function joined(parts: readonly Buffer[]): Buffer {
   const [only] = parts;
-  if (only === undefined) throw malformed("nothing to join");
+  if (only === undefined) throw malformedMessage("nothing to join");
   return parts.length === 1 ? only : Buffer.concat(parts);
 }

@@ -2,19 +2,19 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Attempt, FIRST_PACE, paceAfter } from "../../src/agent/pace.ts";
+import { type AttemptOutcome, FIRST_PACE, paceAfter } from "../../src/agent/pace.ts";
 import { BACKOFF, pauseMs } from "../../src/agent/waits.ts";
 
 const error = new Error("away");
-const refused: Attempt = { end: { kind: "failed", error }, stood: false, answered: false };
-const broke: Attempt = { end: { kind: "failed", error }, stood: true, answered: false };
-const renewed: Attempt = { end: { kind: "renew" }, stood: true, answered: false };
-const shut: Attempt = { end: { kind: "renew" }, stood: false, answered: false };
-const undigested: Attempt = { end: { kind: "undigested", error }, stood: true, answered: false };
-const answered: Attempt = { ...broke, answered: true };
+const refused: AttemptOutcome = { end: { kind: "failed", error }, stood: false, answered: false };
+const broke: AttemptOutcome = { end: { kind: "failed", error }, stood: true, answered: false };
+const renewed: AttemptOutcome = { end: { kind: "renew" }, stood: true, answered: false };
+const shut: AttemptOutcome = { end: { kind: "renew" }, stood: false, answered: false };
+const undigested: AttemptOutcome = { end: { kind: "undigested", error }, stood: true, answered: false };
+const answered: AttemptOutcome = { ...broke, answered: true };
 
 /** Failures that each pause is for; `now`: there is none. */
-function pauses(...attempts: readonly Attempt[]): string {
+function pauses(...attempts: readonly AttemptOutcome[]): string {
   let pace = FIRST_PACE;
   return attempts
     .map((attempt) => {

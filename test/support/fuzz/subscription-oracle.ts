@@ -9,11 +9,11 @@ import {
   type Input,
   newSubscription,
   type Offer,
+  type OfferView,
   type Output,
   type RequestInput,
   type Subscription,
   type SubscriptionOptions,
-  type View,
 } from "../../../src/xds/subscription-state.ts";
 
 type Send = Output & { readonly type: "send" };
@@ -111,7 +111,7 @@ export class SubscriptionOracle {
     }
   }
 
-  view(): View {
+  view(): OfferView {
     return {
       offer: (name, has) => {
         const offer = this.offers.get(name) ?? "absent";

@@ -23,8 +23,8 @@ export const SABOTAGES_BY_CHANCE: readonly (Sabotage & { readonly caughtBy: stri
     name: "a length of more than 32 bits passes for a short one",
     rule: "R27",
     file: "src/xds/wire-reader.ts",
-    from: "if (high !== 0) throw malformed(`length",
-    to: "if (high < 0) throw malformed(`length",
+    from: "if (high !== 0) throw malformedMessage(`length",
+    to: "if (high < 0) throw malformedMessage(`length",
     caughtBy: "test/xds/wire-hostile.test.ts",
   },
   {
