@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { type Resource, type ResourceVerdict, resourceSet, XdsServer } from "../../src/xds/index.ts";
+import { until } from "../support/server.ts";
 import { makeTestLeaf, makeTestRoot } from "../support/test-certificates.ts";
 import { type Response, type XdsTestClient, xdsClient } from "../support/xds-client.ts";
 
@@ -138,6 +139,7 @@ for (const variant of ["sotw", "delta"] as const) {
     await stream.takes("ClusterLoadAssignment: blue 2");
     const cluster = await stream.next();
     stream.answer(cluster.response, "green is no colour");
+    await until("the refusal has arrived", () => verdicts.at(-1)?.verdict === "nacked");
     await stream.silence();
     assert.deepEqual(
       verdicts
