@@ -143,7 +143,10 @@ function checkedReason({ action, reason }: OperatorRequest): string {
 }
 
 function connected(row: ProxyRow): MeshrootError {
-  const sides = [...new Set([...row.streams.values()].map(({ consumer }) => consumer))].sort().reverse().join(" and ");
+  const sides = [...new Set([...row.session.streams.values()].map(({ consumer }) => consumer))]
+    .sort()
+    .reverse()
+    .join(" and ");
   return new MeshrootError(
     "MR5008",
     `proxy ${row.identity.uuid} (${identityName(row.identity)}) is connected (${sides}), so it is not gone: it counts because it is connected`,

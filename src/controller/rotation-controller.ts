@@ -273,7 +273,7 @@ export class RotationController {
 
   #noteSynced(): void {
     for (const [proxy, row] of this.ledger.proxies) {
-      if (row.sentSinceSynced.size === 0 && row.error === undefined) continue;
+      if (row.session.sentSinceSynced.size === 0 && row.error === undefined) continue;
       const state = syncState(row, (name, consumer) => this.#wanted(proxy, name, consumer));
       if (state !== "SYNCED") continue;
       if (row.error !== undefined)

@@ -14,7 +14,7 @@ const SOMEBODYS = /^(service-cert:|spiffe:\/\/)/;
 /** What this Envoy asks for now and can't be given: no such name or service, or not its own. Printable, at most twenty. */
 export function undeliverable(row: ProxyRow, isKnown: (name: string) => boolean, only?: StreamId): string[] {
   const names = new Set<string>();
-  for (const [id, stream] of row.streams) {
+  for (const [id, stream] of row.session.streams) {
     if (stream.consumer !== "envoy" || (only !== undefined && id !== only)) continue;
     for (const name of stream.names) {
       if (names.size >= MAX_NAMES) return [...names];

@@ -4,10 +4,10 @@
  */
 
 import type { RootId, TrustInForce } from "../roots/trust.ts";
-import { ASSUMED_FOR, type AssumedFor, type Assumption, type ProxyRow } from "./ledger-state.ts";
+import { ASSUMED_FOR, type AssumedFor, type Assumption, type Evidence } from "./ledger-state.ts";
 
 /** Does an operator's word stand for the proof that this proxy can't give of `root`? */
-export function assumes({ assumed }: ProxyRow, what: AssumedFor, root: RootId): boolean {
+export function assumes({ assumed }: Evidence, what: AssumedFor, root: RootId): boolean {
   return assumed !== undefined && answersFor(assumed).includes(what) && assumed.roots?.includes(root) !== false;
 }
 

@@ -7,6 +7,7 @@ import type { Content } from "./content.ts";
 import { withoutTwins } from "./ledger-lines.ts";
 import {
   type Consumer,
+  type Evidence,
   HANDED_OUT,
   type HandedOut,
   type Line,
@@ -59,7 +60,9 @@ function supersede(row: ProxyRow, seq: number): void {
 function acknowledge(row: ProxyRow, one: HandedOut, { seq, at }: Use): void {
   for (const [name, { version }] of halves(one)) {
     const slot = row.slots.get(slotKey("agent", name));
-    if (slot !== undefined) slot.acked = { version, seq, at };
+    if (slot === undefined) continue;
+    slot.acked = { version, seq };
+    slot.session.ackedAt = at;
   }
 }
 
@@ -87,6 +90,6 @@ function bringContent(row: ProxyRow, name: string, content: Content, { consumer,
 }
 
 /** What has expired lets nobody in. */
-export function forgetExpired(row: ProxyRow, now: number): void {
+export function forgetExpired(row: Evidence, now: number): void {
   if (row.issued.length > 0) row.issued = row.issued.filter(({ notAfter }) => now < notAfter);
 }

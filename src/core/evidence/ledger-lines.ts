@@ -1,9 +1,9 @@
 /** The lines of a slot: what streams that have ended left there, and when it is settled (evidence.md E6). */
 
 import { OVERLAP_MS } from "./ledger-queries.ts";
-import type { Line, Slot } from "./ledger-state.ts";
+import type { Line, SlotEvidence } from "./ledger-state.ts";
 
-export function dropSettledLines(slot: Slot, now: number): void {
+export function dropSettledLines(slot: SlotEvidence, now: number): void {
   slot.lines = slot.lines.filter(
     (line) => line.ended === undefined || !line.superseded || (line.overlapped && now < line.ended.at + OVERLAP_MS),
   );

@@ -3,7 +3,16 @@
 import type { RootId } from "../roots/trust.ts";
 import { assumes } from "./assumptions.ts";
 import { type Content, isLeaf, type LeafContent } from "./content.ts";
-import { type Consumer, HANDED_OUT, type Ledger, type LiveStream, type ProxyRow, type Slot } from "./ledger-state.ts";
+import {
+  type Consumer,
+  type Evidence,
+  HANDED_OUT,
+  type Ledger,
+  type LiveStream,
+  type ProxyRow,
+  type Slot,
+  type SlotEvidence,
+} from "./ledger-state.ts";
 import { standingRefusals } from "./refusals.ts";
 
 export type AbsentPolicy = "until-leaf-expiry" | "wait";
@@ -18,18 +27,18 @@ export const RESUBSCRIBED_AFTER_MS = 45_000;
 export const TWO_STREAMS_AFTER_MS = 60_000;
 
 /** The contents that some TLS context behind this slot may hold (E6), each once. */
-export function mayRun(slot: Slot): Content[] {
+export function mayRun(slot: SlotEvidence): Content[] {
   const contents = new Map<string, Content>();
   for (const line of slot.lines) for (const entry of line.entries) contents.set(entry.content.version, entry.content);
   return [...contents.values()];
 }
 
-function meshSlots(row: ProxyRow, kind: "leaf" | "bundle"): Slot[] {
+function meshSlots<Some extends SlotEvidence>(row: Evidence<Some>, kind: "leaf" | "bundle"): Some[] {
   return [...row.slots.values()].filter((slot) => slot.consumer === "envoy" && slot.kind === kind);
 }
 
 /** E8: every bundle that this proxy's Envoy may run holds `root`. A slot that was never sent anything blocks nothing. */
-export function trusts(row: ProxyRow, root: RootId): boolean {
+export function trusts(row: Evidence, root: RootId): boolean {
   return meshSlots(row, "bundle").every((slot) => mayRun(slot).every((content) => holds(content, root)));
 }
 
@@ -38,21 +47,21 @@ function holds(content: Content, root: RootId): boolean {
 }
 
 /** E9: some unexpired leaf that this proxy may run chains to `root`. */
-export function presents(row: ProxyRow, root: RootId, now: number): boolean {
+export function presents(row: Evidence, root: RootId, now: number): boolean {
   return leaves(row).some((leaf) => leaf.root === root && leaf.notAfter > now);
 }
 
-export function leaves(row: ProxyRow): LeafContent[] {
+export function leaves(row: Evidence): LeafContent[] {
   return meshSlots(row, "leaf").flatMap((slot) => mayRun(slot).filter(isLeaf));
 }
 
 export function isConnected(row: ProxyRow): boolean {
-  return row.streams.size > 0;
+  return row.session.streams.size > 0;
 }
 
 /** Which of its two sides have a stream open. */
 export function sidesHere(row: ProxyRow): Set<Consumer> {
-  return new Set([...row.streams.values()].map((stream) => stream.consumer));
+  return new Set([...row.session.streams.values()].map((stream) => stream.consumer));
 }
 
 /** E13: does this proxy count at the gates? `countsUntil` says when time alone will stop it from counting. */
@@ -75,7 +84,7 @@ export function countsUntil(row: ProxyRow, policy: AbsentPolicy): number | undef
 
 /** E14: has every proxy been heard on a stream of this process since its start? */
 export function unheard(ledger: Ledger): ProxyRow[] {
-  return [...ledger.proxies.values()].filter((row) => !row.heard);
+  return [...ledger.proxies.values()].filter((row) => !row.session.heard);
 }
 
 /**
@@ -84,7 +93,7 @@ export function unheard(ledger: Ledger): ProxyRow[] {
  * handshake under `root` proves it, because a credential is handed out in one set with a bundle that holds its root (C2); what
  * an agent was sent comes in halves. What was handed out and not used yet may replace it all by a bundle without `root`.
  */
-export function trustsOnXds(row: ProxyRow, root: RootId): boolean {
+export function trustsOnXds(row: Evidence, root: RootId): boolean {
   if (isHandedOutWithout(row, root)) return false;
   const slots = [...row.slots.values()].filter(({ kind }) => kind === "xdsBundle");
   const isProven = slots.length === 0 ? row.auth.envoy === root : slots.every(({ acked }) => acked !== undefined);
@@ -92,12 +101,12 @@ export function trustsOnXds(row: ProxyRow, root: RootId): boolean {
 }
 
 /** Something was handed out, and not used yet, whose bundle lacks `root`. */
-export function isHandedOutWithout(row: ProxyRow, root: RootId): boolean {
+export function isHandedOutWithout(row: Evidence, root: RootId): boolean {
   return row.issued.some(({ bundle }) => !holds(bundle, root));
 }
 
 /** An agent has been seen beside its Envoy. */
-export function hasAgent(row: ProxyRow): boolean {
+export function hasAgent(row: Evidence): boolean {
   return row.auth.agent !== undefined;
 }
 
@@ -105,7 +114,7 @@ export function hasAgent(row: ProxyRow): boolean {
 export const ENVOY_USED_IT = "its Envoy last authenticated with it";
 
 /** C5: which of its sides may come to us with a credential under `root`, in words; undefined: none. */
-export function authenticatesWith(row: ProxyRow, root: RootId, now: number): string | undefined {
+export function authenticatesWith(row: Evidence, root: RootId, now: number): string | undefined {
   if (row.auth.envoy === root) return ENVOY_USED_IT;
   // An operator may answer for an agent that is gone for good.
   if (row.auth.agent === root && !assumes(row, "xds-credentials", root)) return "its agent last authenticated with it";
@@ -118,7 +127,7 @@ export function authenticatesWith(row: ProxyRow, root: RootId, now: number): str
 /** Names that live streams of this consumer ask for, each with its streams. */
 function askedNames(row: ProxyRow, consumer: Consumer): Map<string, LiveStream[]> {
   const names = new Map<string, LiveStream[]>();
-  for (const stream of row.streams.values()) {
+  for (const stream of row.session.streams.values()) {
     if (stream.consumer !== consumer) continue;
     for (const name of stream.names) {
       const streams = names.get(name);
@@ -143,7 +152,7 @@ export function sharedSince(row: ProxyRow): { name: string; at: number } | undef
 /** E8: since when this proxy has taken a leaf from us while it never asked for a bundle. */
 export function leafOnlySince(row: ProxyRow): number | undefined {
   if (meshSlots(row, "bundle").length > 0 || meshSlots(row, "leaf").length === 0) return undefined;
-  return row.leafFirstSentAt;
+  return row.session.leafFirstSentAt;
 }
 
 /** By its name for listeners, which take every identity of the mesh. */
@@ -153,7 +162,7 @@ const WITHOUT_NAMES = "root-cert-for-mtls-inbound";
  * E8, slot by slot: a bundle that its Envoy takes from us without our SAN matchers, so that it may stand beside others of its own.
  * Bundles with matchers that the same Envoy takes for other clusters say nothing of that one (V).
  */
-export function matchesByItself(row: ProxyRow): boolean {
+export function matchesByItself(row: Evidence): boolean {
   return meshSlots(row, "bundle").some(({ matchers, name }) => !matchers && name !== WITHOUT_NAMES);
 }
 
@@ -168,15 +177,16 @@ export function matchesByItself(row: ProxyRow): boolean {
  */
 export function readyForLeaf(row: ProxyRow, needed: readonly RootId[], successorAt: number | undefined): boolean {
   const asked = askedNames(row, "envoy");
-  const isLeftBehind = ({ name, lastAskedAt }: Slot) =>
+  const isLeftBehind = ({ name, session }: Slot) =>
     successorAt !== undefined &&
     !asked.has(name) &&
-    successorAt >= Math.max(row.presentSince, lastAskedAt) + RESUBSCRIBED_AFTER_MS;
+    successorAt >= Math.max(row.session.presentSince, session.lastAskedAt) + RESUBSCRIBED_AFTER_MS;
   return meshSlots(row, "bundle").every(
     (slot) =>
       isLeftBehind(slot) ||
       needed.every(
-        (root) => mayRun(slot).every((content) => holds(content, root)) || slot.answered?.roots.includes(root) === true,
+        (root) =>
+          mayRun(slot).every((content) => holds(content, root)) || slot.session.answered?.roots.includes(root) === true,
       ),
   );
 }
@@ -193,7 +203,7 @@ export function presentedRoots(ledger: Ledger, now: number, settleMs: number, ea
 }
 
 /** E12: the client has said yes to `version`, and to nothing else since; nothing that was sent waits for its answer. */
-export function isInSync({ acked, lines, refusal }: Slot, version: string): boolean {
+export function isInSync({ acked, lines, refusal }: SlotEvidence, version: string): boolean {
   const isOpen = lines.some(({ ended, unanswered }) => ended === undefined && unanswered !== undefined);
   return acked?.version === version && refusal === undefined && !isOpen;
 }
@@ -224,7 +234,7 @@ export function syncState(row: ProxyRow, wanted: (name: string, consumer: Consum
  * E15: what a client that reports `version` may go on with, unsent: the slot may run that content alone, its last answer was
  * an ACK of it, and no refusal stands. Undefined: it has to be sent.
  */
-export function resumable(slot: Slot, version: string): Content | undefined {
+export function resumable(slot: SlotEvidence, version: string): Content | undefined {
   const [only, ...more] = mayRun(slot);
   if (only?.version !== version || more.length > 0) return undefined;
   return slot.acked?.version === version && slot.refusal === undefined ? only : undefined;
@@ -235,7 +245,7 @@ export function resumable(slot: Slot, version: string): Content | undefined {
  * what runs: the newest live stream has to be asked once more, in unique bytes. Not where all streams brought one and the same
  * content, and it was ACKed: whichever came last, that is what runs.
  */
-export function needsProof(slot: Slot): boolean {
+export function needsProof(slot: SlotEvidence): boolean {
   const [only, ...more] = mayRun(slot);
   const isHandedOut = slot.lines.some(({ stream }) => stream === HANDED_OUT);
   if (more.length === 0 && only?.version === slot.acked?.version && !isHandedOut) return false;

@@ -6,14 +6,17 @@ import type { Content, SecretKind } from "./content.ts";
 import { mayRun } from "./ledger-queries.ts";
 import {
   type Consumer,
+  type Evidence,
   emptyLedger,
   type HandedOut,
   type Ledger,
-  newRow,
+  newSession,
+  newSlotSession,
   type ProxyError,
   type ProxyId,
   type ProxyRow,
   type Refusal,
+  type SlotEvidence,
   slotKey,
 } from "./ledger-state.ts";
 import { RETRY_MAX_MS } from "./refusals.ts";
@@ -40,14 +43,14 @@ export type DurableRow = {
   readonly error: ProxyError | undefined;
   readonly auth: { readonly envoy?: RootId; readonly agent?: RootId };
   readonly issued?: readonly HandedOut[];
-  readonly assumed: ProxyRow["assumed"];
-  readonly forgotten: ProxyRow["forgotten"];
+  readonly assumed: Evidence["assumed"];
+  readonly forgotten: Evidence["forgotten"];
 };
 
-export function toDurable(row: ProxyRow): DurableRow {
+export function toDurable(evidence: Evidence): DurableRow {
   return {
-    identity: row.identity,
-    slots: [...row.slots.values()].map((slot) => ({
+    identity: evidence.identity,
+    slots: [...evidence.slots.values()].map((slot) => ({
       consumer: slot.consumer,
       name: slot.name,
       kind: slot.kind,
@@ -58,14 +61,14 @@ export function toDurable(row: ProxyRow): DurableRow {
       refusal: slot.refusal,
       withdrawn: slot.withdrawn,
     })),
-    lastContactAt: row.lastContactAt,
-    hadLeaf: row.hadLeaf,
-    cutShort: row.cutShort,
-    error: row.error,
-    auth: row.auth,
-    issued: row.issued,
-    assumed: row.assumed,
-    forgotten: row.forgotten,
+    lastContactAt: evidence.lastContactAt,
+    hadLeaf: evidence.hadLeaf,
+    cutShort: evidence.cutShort,
+    error: evidence.error,
+    auth: evidence.auth,
+    issued: evidence.issued,
+    assumed: evidence.assumed,
+    forgotten: evidence.forgotten,
   };
 }
 
@@ -75,33 +78,46 @@ export function toDurable(row: ProxyRow): DurableRow {
  */
 export function fromDurable(rows: ReadonlyMap<ProxyId, DurableRow>, now: number): Ledger {
   const ledger = emptyLedger();
-  for (const [id, durable] of rows) {
-    const row = newRow(durable.identity, durable.lastContactAt);
-    for (const { mayRun: contents, acked, overlapped, ...slot } of durable.slots) {
-      const entries = contents.map((content) => ({ seq: 0, content }));
-      row.slots.set(slotKey(slot.consumer, slot.name), {
-        ...slot,
-        lines:
-          entries.length === 0
-            ? []
-            : [{ stream: "before-restart", entries, overlapped, ended: { at: now, seq: 0 }, superseded: false }],
-        acked: acked === undefined ? undefined : { version: acked, seq: 0, at: 0 },
-        // Put off by a clock that has been set back since.
-        refusal: slot.refusal && { ...slot.refusal, retryAt: Math.min(slot.refusal.retryAt, now + RETRY_MAX_MS) },
-        answered: undefined,
-        withdrawn: slot.withdrawn === true,
-        lastAskedAt: now,
-      });
-      if (slot.kind === "leaf" && entries.length > 0) row.leafFirstSentAt = durable.lastContactAt;
-    }
-    row.hadLeaf = durable.hadLeaf;
-    row.cutShort = durable.cutShort === true;
-    row.error = durable.error;
-    row.auth = { ...durable.auth };
-    row.issued = (durable.issued ?? []).map((one) => ({ ...one, seq: 0 }));
-    row.assumed = durable.assumed;
-    row.forgotten = durable.forgotten;
-    ledger.proxies.set(id, row);
-  }
+  for (const [id, durable] of rows) ledger.proxies.set(id, withSession(evidenceOf(durable, now), now));
   return ledger;
+}
+
+function evidenceOf(durable: DurableRow, now: number): Evidence {
+  const slots = durable.slots.map((slot) => [slotKey(slot.consumer, slot.name), slotOf(slot, now)] as const);
+  return {
+    identity: durable.identity,
+    slots: new Map(slots),
+    lastContactAt: durable.lastContactAt,
+    hadLeaf: durable.hadLeaf,
+    cutShort: durable.cutShort === true,
+    error: durable.error,
+    auth: { ...durable.auth },
+    issued: (durable.issued ?? []).map((one) => ({ ...one, seq: 0 })),
+    assumed: durable.assumed,
+    forgotten: durable.forgotten,
+  };
+}
+
+function slotOf({ mayRun: contents, acked, overlapped, ...slot }: DurableSlot, now: number): SlotEvidence {
+  const entries = contents.map((content) => ({ seq: 0, content }));
+  return {
+    ...slot,
+    lines:
+      entries.length === 0
+        ? []
+        : [{ stream: "before-restart", entries, overlapped, ended: { at: now, seq: 0 }, superseded: false }],
+    acked: acked === undefined ? undefined : { version: acked, seq: 0 },
+    // Put off by a clock that has been set back since.
+    refusal: slot.refusal && { ...slot.refusal, retryAt: Math.min(slot.refusal.retryAt, now + RETRY_MAX_MS) },
+    withdrawn: slot.withdrawn === true,
+  };
+}
+
+/** As a process knows it that has seen nothing itself. */
+function withSession(evidence: Evidence, now: number): ProxyRow {
+  const { lastContactAt } = evidence;
+  const session = newSession(lastContactAt, Number.NEGATIVE_INFINITY);
+  const slots = [...evidence.slots].map(([key, slot]) => [key, { ...slot, session: newSlotSession(now) }] as const);
+  if (slots.some(([, { kind, lines }]) => kind === "leaf" && lines.length > 0)) session.leafFirstSentAt = lastContactAt;
+  return { ...evidence, slots: new Map(slots), session };
 }

@@ -1,4 +1,9 @@
-/** The shape of the ledger: for every proxy that we know, what it may be running (evidence.md E6). `record` changes it. */
+/**
+ * The shape of the ledger: for every proxy that we know, what it may be running (evidence.md E6). `record` changes it.
+ *
+ * Each row has two halves. The evidence is durable (E7), and is what a mesh with several servers takes the union of. The session is
+ * what this process alone knows of streams that it serves itself, and of when they said something; it ends with the process.
+ */
 
 import type { ProxyIdentity } from "../identity.ts";
 import type { RootId } from "../roots/trust.ts";
@@ -40,25 +45,30 @@ export type Refusal = {
   readonly stream?: StreamId;
 };
 
-export type Slot = {
+export type SlotEvidence = {
   readonly consumer: Consumer;
   readonly name: string;
   readonly kind: SecretKind;
   /** The bundle carries SAN matchers of its own. */
   readonly matchers: boolean;
   lines: Line[];
-  /**
-   * The last content that was ACKed; `seq` keeps a late ACK of an older send from overwriting it (R17). `at`: when, in
-   * milliseconds since the epoch; 0 where an earlier process heard it.
-   */
-  acked: { readonly version: string; readonly seq: number; readonly at: number } | undefined;
-  /** A bundle was ACKed or NACKed on a live stream, and so is stored: the roots it held (E10). */
-  answered: { readonly stream: StreamId; readonly roots: readonly RootId[] } | undefined;
+  /** The last content that was ACKed; `seq` keeps a late ACK of an older send from overwriting it (R17). */
+  acked: { readonly version: string; readonly seq: number } | undefined;
   refusal: Refusal | undefined;
   /** On a stream that went on, the client said that it wants this name no more, and no stream of it asks for it since. */
   withdrawn: boolean;
-  lastAskedAt: number;
 };
+
+/** What this process has heard of a slot. */
+export type SlotSession = {
+  lastAskedAt: number;
+  /** When `acked` was heard, in milliseconds since the epoch; 0 where an earlier process heard it, or nobody has. */
+  ackedAt: number;
+  /** A bundle was ACKed or NACKed on a live stream, and so is stored: the roots it held (E10). */
+  answered: { readonly stream: StreamId; readonly roots: readonly RootId[] } | undefined;
+};
+
+export type Slot = SlotEvidence & { readonly session: SlotSession };
 
 /** Envoy's own words about a set of secrets that it refused (E12). */
 export type ProxyError = {
@@ -94,14 +104,12 @@ export type HandedOut = XdsCredential & { readonly bundle: BundleContent };
 /** In the place of a stream: what was handed out, and has been seen in use. */
 export const HANDED_OUT = "handed-out";
 
-export type ProxyRow = {
+/** The durable half of a row. `Some`: with what it knows of each slot. */
+export type Evidence<Some extends SlotEvidence = SlotEvidence> = {
   /** As its last credential said: the trust domain changes with a rotation, the uuid never. */
   identity: ProxyIdentity;
-  readonly slots: Map<string, Slot>;
-  readonly streams: Map<StreamId, LiveStream>;
+  readonly slots: Map<string, Some>;
   lastContactAt: number;
-  /** Start of the present unbroken presence of its Envoy. */
-  presentSince: number;
   /**
    * It takes its leaf from us: it was sent one, or has asked for one, which is all that a proxy killed in the middle of its
    * start has done. Without an unexpired one it can't take part in the mesh (E13).
@@ -112,21 +120,31 @@ export type ProxyRow = {
    * back-off apart (V). One that stayed, and asked for none, has its leaf from elsewhere.
    */
   cutShort: boolean;
-  readonly firstSeenAt: number;
-  leafFirstSentAt: number | undefined;
   error: ProxyError | undefined;
-  sentSinceSynced: Set<string>;
   /** Under which root its Envoy and its agent last authenticated (C5). */
   auth: { envoy?: RootId; agent?: RootId };
   /** What was handed out for it, may still come to its folder and has not expired, in that order; `seq` as of a send. */
   issued: readonly (HandedOut & { readonly seq: number })[];
-  /** The last that was handed out, and when, as far as this process knows. */
-  lastIssued: { readonly fingerprint: string; readonly at: number } | undefined;
-  /** Its Envoy has ACKed or resumed on a stream of this process (E14). */
-  heard: boolean;
   assumed: Assumption | undefined;
   forgotten: OperatorsWord | undefined;
 };
+
+/** What this process alone knows of a proxy. */
+export type Session = {
+  readonly streams: Map<StreamId, LiveStream>;
+  /** Long ago, if this process did not see it. */
+  readonly firstSeenAt: number;
+  /** Start of the present unbroken presence of its Envoy. */
+  presentSince: number;
+  /** Its Envoy has ACKed or resumed on a stream of this process (E14). */
+  heard: boolean;
+  leafFirstSentAt: number | undefined;
+  sentSinceSynced: Set<string>;
+  /** The last credential that was handed out, and when. */
+  lastIssued: { readonly fingerprint: string; readonly at: number } | undefined;
+};
+
+export type ProxyRow = Evidence<Slot> & { readonly session: Session };
 
 /**
  * mesh-trust: its Envoy trusts the roots in force on connections of the mesh. xds-trust: on its connection to us. xds-credentials:
@@ -168,32 +186,40 @@ export function newSlot(what: Pick<Slot, "consumer" | "name" | "kind" | "matcher
     ...what,
     lines: [],
     acked: undefined,
-    answered: undefined,
     refusal: undefined,
     withdrawn: false,
-    lastAskedAt: at,
+    session: newSlotSession(at),
   };
 }
 
-/** `firstSeenAt`: long ago, if that is not known. */
-export function newRow(identity: ProxyIdentity, at: number, firstSeenAt = Number.NEGATIVE_INFINITY): ProxyRow {
+export function newSlotSession(at: number): SlotSession {
+  return { lastAskedAt: at, ackedAt: 0, answered: undefined };
+}
+
+export function newRow(identity: ProxyIdentity, at: number): ProxyRow {
   return {
     identity,
     slots: new Map(),
-    streams: new Map(),
     lastContactAt: at,
-    presentSince: at,
     hadLeaf: false,
     cutShort: false,
-    firstSeenAt,
-    leafFirstSentAt: undefined,
     error: undefined,
-    sentSinceSynced: new Set(),
     auth: {},
     issued: [],
-    lastIssued: undefined,
-    heard: false,
     assumed: undefined,
     forgotten: undefined,
+    session: newSession(at, at),
+  };
+}
+
+export function newSession(at: number, firstSeenAt: number): Session {
+  return {
+    streams: new Map(),
+    firstSeenAt,
+    presentSince: at,
+    heard: false,
+    leafFirstSentAt: undefined,
+    sentSinceSynced: new Set(),
+    lastIssued: undefined,
   };
 }

@@ -69,7 +69,7 @@ export function record(ledger: Ledger, event: LedgerEvent): number {
     ledger.tickedAt = event.at;
     for (const row of ledger.proxies.values()) {
       // This process slept, or its clock was set: who came and went meanwhile, it could not see.
-      if (passed < 0 || passed > LEAP_MS) row.presentSince = event.at;
+      if (passed < 0 || passed > LEAP_MS) row.session.presentSince = event.at;
       if (passed < 0) restamp(row, event.at);
       forgetExpired(row, event.earliest ?? event.at);
       forgetOldThings(row, event.at);
@@ -104,12 +104,12 @@ export function record(ledger: Ledger, event: LedgerEvent): number {
       break;
     case "synced":
       row.error = undefined;
-      row.sentSinceSynced.clear();
+      row.session.sentSinceSynced.clear();
       break;
     case "issued":
       ledger.seq += 1;
       row.issued = [...row.issued, { ...event.credential, seq: ledger.seq }];
-      row.lastIssued = { fingerprint: event.credential.fingerprint, at: event.at };
+      row.session.lastIssued = { fingerprint: event.credential.fingerprint, at: event.at };
       break;
     case "assume":
       row.assumed = joined(row.assumed, assumption(event));
@@ -133,12 +133,17 @@ function assumption({ reason, at, for: some, roots }: Assumption): Assumption {
 }
 
 function connect(ledger: Ledger, event: LedgerEvent & { type: "connected" }): void {
-  const row = ledger.proxies.get(event.proxy) ?? newRow(event.identity, event.at, event.at);
+  const row = ledger.proxies.get(event.proxy) ?? newRow(event.identity, event.at);
   ledger.proxies.set(event.proxy, row);
   // Given a credential under another trust domain, it is the same proxy under another name.
   row.identity = event.identity;
-  if (!sidesHere(row).has(event.consumer)) row.presentSince = event.at;
-  row.streams.set(event.stream, { consumer: event.consumer, openedAt: event.at, names: new Set(), shared: new Map() });
+  if (!sidesHere(row).has(event.consumer)) row.session.presentSince = event.at;
+  row.session.streams.set(event.stream, {
+    consumer: event.consumer,
+    openedAt: event.at,
+    names: new Set(),
+    shared: new Map(),
+  });
   row.auth = { ...row.auth, [event.consumer]: event.credential.root };
   if (row.issued.length > 0) noteUse(row, { ...event, seq: ledger.seq });
   row.lastContactAt = event.at;
@@ -146,19 +151,19 @@ function connect(ledger: Ledger, event: LedgerEvent & { type: "connected" }): vo
 }
 
 function ask(row: ProxyRow, event: LedgerEvent & { type: "asked" }): void {
-  const stream = row.streams.get(event.stream);
+  const stream = row.session.streams.get(event.stream);
   if (stream === undefined) return;
   for (const name of stream.names) {
     const slot = row.slots.get(slotKey(stream.consumer, name));
     if (slot === undefined) continue;
-    slot.lastAskedAt = event.at;
+    slot.session.lastAskedAt = event.at;
     if (!event.names.has(name)) slot.withdrawn = true;
   }
   stream.names = event.names;
   row.lastContactAt = event.at;
   askAgain(row, stream.consumer);
   if (stream.consumer === "envoy") row.hadLeaf ||= [...event.names].some((name) => isOwnLeafName(name, row.identity));
-  for (const [id, other] of row.streams) {
+  for (const [id, other] of row.session.streams) {
     if (other === stream || other.consumer !== stream.consumer) continue;
     for (const name of event.names) {
       if (!other.names.has(name)) continue;
@@ -180,7 +185,7 @@ function askAgain(row: ProxyRow, consumer: Consumer): void {
 }
 
 function send(row: ProxyRow, seq: number, event: LedgerEvent & { type: "sent" }): void {
-  const stream = row.streams.get(event.stream);
+  const stream = row.session.streams.get(event.stream);
   if (stream === undefined) throw new Error("invariant: a send on a stream that the ledger does not know");
   const key = slotKey(stream.consumer, event.name);
   const { name, matchers, content } = event;
@@ -200,9 +205,9 @@ function send(row: ProxyRow, seq: number, event: LedgerEvent & { type: "sent" })
   line.unanswered = seq;
   if (content.kind === "leaf") {
     row.hadLeaf = true;
-    row.leafFirstSentAt ??= event.at;
+    row.session.leafFirstSentAt ??= event.at;
   }
-  if (stream.consumer === "envoy") row.sentSinceSynced.add(event.name);
+  if (stream.consumer === "envoy") row.session.sentSinceSynced.add(event.name);
   // It may have been to blame for what was refused (E5).
   if (isNews) retryFrom(row, event.at, slot);
 }
@@ -215,7 +220,7 @@ function mentions(slot: Slot, version: string): boolean {
 }
 
 function find(row: ProxyRow, event: { stream: StreamId; name: string; seq: number }) {
-  const consumer = row.streams.get(event.stream)?.consumer;
+  const consumer = row.session.streams.get(event.stream)?.consumer;
   const slot = consumer && row.slots.get(slotKey(consumer, event.name));
   const line = slot?.lines.find((candidate) => candidate.stream === event.stream);
   const entry = line?.entries.find((candidate) => candidate.seq === event.seq);
@@ -234,9 +239,11 @@ function acknowledge(ledger: Ledger, row: ProxyRow, event: LedgerEvent & { type:
   for (const other of slot.lines) if (other.ended !== undefined && other.ended.seq < event.seq) other.superseded = true;
   dropSettledLines(slot, event.at);
   if (slot.kind === "leaf") for (const root of rootsGone(before, mayRun(slot))) ledger.replacedAt.set(root, event.at);
-  if ((slot.acked?.seq ?? -1) < event.seq)
-    slot.acked = { version: entry.content.version, seq: event.seq, at: event.at };
-  if ("roots" in entry.content) slot.answered = { stream: event.stream, roots: entry.content.roots };
+  if ((slot.acked?.seq ?? -1) < event.seq) {
+    slot.acked = { version: entry.content.version, seq: event.seq };
+    slot.session.ackedAt = event.at;
+  }
+  if ("roots" in entry.content) slot.session.answered = { stream: event.stream, roots: entry.content.roots };
   noteAnswer(line, event.seq);
   acceptRefused(row, slot, line, event.seq);
 }
@@ -247,9 +254,9 @@ function noteAnswer(line: Line, seq: number): void {
 
 /** E14 asks after the Envoy: what its agent says counts only where no Envoy has ever asked for anything. */
 function hear(row: ProxyRow, stream: StreamId): void {
-  const consumer = row.streams.get(stream)?.consumer;
+  const consumer = row.session.streams.get(stream)?.consumer;
   const hasEnvoy = [...row.slots.values()].some((slot) => slot.consumer === "envoy");
-  if (consumer === "envoy" || (consumer === "agent" && !hasEnvoy)) row.heard = true;
+  if (consumer === "envoy" || (consumer === "agent" && !hasEnvoy)) row.session.heard = true;
 }
 
 /** E15: the client still holds what it may run alone, and is sent nothing. Proves nothing new, so no set changes. */
@@ -271,22 +278,22 @@ function reject(row: ProxyRow, event: LedgerEvent & { type: "nacked" }): void {
   const { slot, line, entry } = found;
   const { content } = entry;
   noteAnswer(line, event.seq);
-  if ("roots" in content) slot.answered = { stream: event.stream, roots: content.roots };
+  if ("roots" in content) slot.session.answered = { stream: event.stream, roots: content.roots };
   refuse(row, slot, content.version, event);
 }
 
 function end(ledger: Ledger, row: ProxyRow, event: LedgerEvent & { type: "ended" }): void {
-  const stream = row.streams.get(event.stream);
+  const stream = row.session.streams.get(event.stream);
   if (stream === undefined) return;
-  row.streams.delete(event.stream);
+  row.session.streams.delete(event.stream);
   row.lastContactAt = event.at;
-  row.cutShort = event.at < row.firstSeenAt + UNPROVEN_AFTER_MS;
+  row.cutShort = event.at < row.session.firstSeenAt + UNPROVEN_AFTER_MS;
   for (const name of stream.names) {
     const slot = row.slots.get(slotKey(stream.consumer, name));
-    if (slot !== undefined) slot.lastAskedAt = event.at;
+    if (slot !== undefined) slot.session.lastAskedAt = event.at;
   }
   for (const slot of row.slots.values()) {
-    if (slot.answered?.stream === event.stream) slot.answered = undefined;
+    if (slot.session.answered?.stream === event.stream) slot.session.answered = undefined;
     for (const line of slot.lines) {
       if (line.stream === event.stream) line.ended = { at: event.at, seq: ledger.seq };
     }
@@ -297,7 +304,7 @@ function end(ledger: Ledger, row: ProxyRow, event: LedgerEvent & { type: "ended"
 /** Its Envoy, or its agent, is here and does not ask for it. */
 function isUnasked(row: ProxyRow, { consumer, name }: Slot): boolean {
   let isHere = false;
-  for (const stream of row.streams.values()) {
+  for (const stream of row.session.streams.values()) {
     if (stream.consumer !== consumer) continue;
     if (stream.names.has(name)) return false;
     isHere = true;
@@ -309,6 +316,7 @@ function isUnasked(row: ProxyRow, { consumer, name }: Slot): boolean {
 function forgetOldThings(row: ProxyRow, now: number): void {
   for (const [key, slot] of row.slots) {
     if (slot.lines.some((line) => line.ended !== undefined)) dropSettledLines(slot, now);
-    if (now >= Math.max(slot.lastAskedAt, row.presentSince) + UNASKED_MS && isUnasked(row, slot)) row.slots.delete(key);
+    if (now >= Math.max(slot.session.lastAskedAt, row.session.presentSince) + UNASKED_MS && isUnasked(row, slot))
+      row.slots.delete(key);
   }
 }

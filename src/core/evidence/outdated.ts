@@ -23,12 +23,12 @@ export function outdated(
   if (now >= connection.notAfter) return "its certificate has expired";
   if (!trust.xds.includes(connection.root)) return "its root is no longer accepted";
   if (row === undefined) return undefined;
-  const { lastIssued } = row;
-  for (const { kind, acked } of row.slots.values()) {
+  const { lastIssued } = row.session;
+  for (const { kind, acked, session } of row.slots.values()) {
     if (kind !== "xdsLeaf" || acked === undefined || acked.version === connection.fingerprint) continue;
     // What was handed out since may have taken its place, and is no old credential.
-    const isReplaced = lastIssued !== undefined && lastIssued.at >= acked.at;
-    if (connection.openedAt <= acked.at + (isReplaced ? 0 : HANDSHAKE_MS)) return "a newer credential is loaded";
+    const isReplaced = lastIssued !== undefined && lastIssued.at >= session.ackedAt;
+    if (connection.openedAt <= session.ackedAt + (isReplaced ? 0 : HANDSHAKE_MS)) return "a newer credential is loaded";
   }
   if (lastIssued === undefined || connection.fingerprint === lastIssued.fingerprint) return undefined;
   const inPlaceAt = lastIssued.at + HANDED_OUT_MS;

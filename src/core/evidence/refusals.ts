@@ -22,7 +22,7 @@ export function refuse(
   slot.refusal = { version, at, attempts, retryAt: at + pause, message, stream };
   // An agent refuses what it could not hand on: that says nothing of the mesh's secrets (C5 waits by itself).
   if (slot.consumer === "agent") return;
-  row.error = { answering: name, message, at, names: [...new Set([...row.sentSinceSynced, name])] };
+  row.error = { answering: name, message, at, names: [...new Set([...row.session.sentSinceSynced, name])] };
 }
 
 /** ACK of what was sent as `seq` on `line`: unless the refused content has gone out again since, it was answered well. */
@@ -39,7 +39,7 @@ export function acceptRefused(row: ProxyRow, slot: Slot, line: Line, seq: number
  * one name may be two TLS contexts, and what one of them has accepted says nothing of the other.
  */
 export function mayAnswerFor(row: ProxyRow, { stream }: Refusal, answering: StreamId): boolean {
-  return stream === undefined || stream === answering || !row.streams.has(stream);
+  return stream === undefined || stream === answering || !row.session.streams.has(stream);
 }
 
 /** Refused by its Envoy, and not answered well since; nor has the proxy said that it wants the name no more. */

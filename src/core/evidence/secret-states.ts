@@ -27,7 +27,7 @@ export type SecretState = {
  */
 export function secretStates(row: ProxyRow, wanted: (name: string) => string | undefined): SecretState[] {
   const asked = new Set<string>();
-  for (const { consumer, names } of row.streams.values()) {
+  for (const { consumer, names } of row.session.streams.values()) {
     if (consumer === "envoy") for (const name of names) asked.add(name);
   }
   const slots = [...row.slots.values()].filter(({ consumer }) => consumer === "envoy");
@@ -40,7 +40,7 @@ export function secretStates(row: ProxyRow, wanted: (name: string) => string | u
     return {
       name,
       version: slot?.acked?.version,
-      answeredAt: Math.max(slot?.acked?.at ?? 0, slot?.refusal?.at ?? 0) || undefined,
+      answeredAt: Math.max(slot?.session.ackedAt ?? 0, slot?.refusal?.at ?? 0) || undefined,
       config: isJudged ? "ERROR" : asked.has(name) ? subscribed(slot, version) : "UNKNOWN",
       client: clientStatus(slot, isJudged, version),
       error: isJudged && row.error ? errorOf(row.error, slot) : undefined,

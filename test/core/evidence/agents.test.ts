@@ -175,8 +175,8 @@ test("C4: a connection that was opened around the ACK may have begun before it, 
 test("E12 the agent of an Envoy that is away does not make it SYNCED, and does not take back its refusal", () => {
   const desk = proven();
   const state = () => syncState(desk.row("p"), (_name, consumer) => (consumer === "envoy" ? "wanted" : undefined));
-  for (const stream of desk.row("p").streams.keys()) if (stream !== "agent-1") desk.end("p", stream);
-  assert.equal(desk.row("p").streams.size, 1);
+  for (const stream of desk.row("p").session.streams.keys()) if (stream !== "agent-1") desk.end("p", stream);
+  assert.equal(desk.row("p").session.streams.size, 1);
   assert.equal(state(), "UNKNOWN");
   desk.row("p").error = { answering: "default", message: "no", at: desk.now, names: [] };
   assert.equal(state(), "ERROR");
@@ -185,7 +185,7 @@ test("E12 the agent of an Envoy that is away does not make it SYNCED, and does n
 test("E10 E11 a root is still presented for as long as a connection begun before the leaf's ACK may take", () => {
   const desk = new Desk(inForce("a", "a", "b"));
   desk.running("p", leaf("L", "b", desk.now + 1e9), bundle("2", "a", "b"));
-  const stream = [...desk.row("p").streams.keys()][0] ?? "";
+  const stream = [...desk.row("p").session.streams.keys()][0] ?? "";
   const presented = () => [...presentedRoots(desk.ledger, desk.now, 5_000)].sort();
   desk.ack("p", stream, desk.send("p", stream, leaf("M", "a", desk.now + 1e9), LEAF), LEAF);
   assert.deepEqual(presented(), ["a", "b"]);

@@ -129,7 +129,7 @@ test("C5: what an agent refuses does not stop the mesh, and what it answers is n
   desk.ledger = fromDurable(structuredClone(rows), desk.now);
   agent(desk, "a", "agent-2");
   desk.ack("p", "agent-2", desk.send("p", "agent-2", xdsLeaf("C", "a"), CREDENTIAL), CREDENTIAL);
-  assert.equal(desk.row("p").heard, false);
+  assert.equal(desk.row("p").session.heard, false);
   assert.equal(desk.settle(), "signer b");
 });
 

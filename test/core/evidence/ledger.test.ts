@@ -165,7 +165,7 @@ test("E7 what is written down comes back: contents, refusals, decisions; nobody 
   assert.deepEqual(versions(mayRun(back.slot("p"))), ["1", "2"]);
   assert.equal(back.slot("p").refusal?.version, "2");
   assert.equal(back.row("p").assumed?.reason, "checked");
-  assert.equal(back.row("p").heard, false);
+  assert.equal(back.row("p").session.heard, false);
   back.connect("p", "new", BUNDLE);
   back.ack("p", "new", back.send("p", "new", bundle("3", "a", "b")));
   assert.deepEqual(versions(mayRun(back.slot("p"))), ["3"]);

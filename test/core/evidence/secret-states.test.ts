@@ -108,9 +108,9 @@ test("E12 in every state: a proxy is SYNCED exactly when all that it can have is
       const wanted = (asked: string) => wantedNow[asked];
       const sync = syncState(row, wanted);
       const found = secretStates(row, wanted);
-      const asked = new Set([...row.streams.values()].flatMap(({ names }) => [...names]));
+      const asked = new Set([...row.session.streams.values()].flatMap(({ names }) => [...names]));
       const deliverable = found.filter((state) => asked.has(state.name) && wanted(state.name) !== undefined);
-      const isHere = row.streams.size > 0;
+      const isHere = row.session.streams.size > 0;
       assert.equal(isHere && deliverable.every(({ config }) => config === "SYNCED"), sync === "SYNCED");
       assert.equal(
         found.some(({ config }) => config === "ERROR"),

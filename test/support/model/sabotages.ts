@@ -47,8 +47,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "a disconnect clears what the proxy may run",
     rule: "E6",
     file: LEDGER,
-    from: "  row.streams.delete(event.stream);\n",
-    to: "  row.streams.delete(event.stream);\n  row.slots.clear();\n",
+    from: "  row.session.streams.delete(event.stream);\n",
+    to: "  row.session.streams.delete(event.stream);\n  row.slots.clear();\n",
   },
   {
     name: "the unanswered sends of an ended stream are dropped",
@@ -150,7 +150,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "a returning proxy's leaf waits only for the bundles that it asks for by now",
     rule: "E10",
     file: QUERIES,
-    from: "    successorAt !== undefined &&\n    !asked.has(name) &&\n    successorAt >= Math.max(row.presentSince, lastAskedAt) + RESUBSCRIBED_AFTER_MS;",
+    from: "    successorAt !== undefined &&\n    !asked.has(name) &&\n    successorAt >= Math.max(row.session.presentSince, session.lastAskedAt) + RESUBSCRIBED_AFTER_MS;",
     to: "    !asked.has(name);",
   },
   {
