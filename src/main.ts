@@ -12,6 +12,7 @@ import { takeLock } from "./runtime/file-lock.ts";
 import { readAtMost } from "./runtime/read-at-most.ts";
 import { decodeText, MAX_FILE_BYTES } from "./runtime/read-text.ts";
 import { openDataDir, requireDataDir } from "./stores/files/data-dir.ts";
+import { readRootDocuments } from "./stores/files/root-documents.ts";
 import { rootFiles } from "./stores/files/root-files.ts";
 
 /** How long a command waits for another one that edits roots. */
@@ -81,7 +82,7 @@ function rootsOf(path: string, namespace: string): RootAdmin {
       await requireDataDir(path);
       return files.list();
     },
-    parse: files.parse,
+    parse: (text) => readRootDocuments(text, { createdAt: Date.now(), defaultNamespace: namespace }),
     async edit(work) {
       const dataDir = await openDataDir(path, { lock: false });
       const lock = await takeLock(dataDir.editLock, EDIT_WAIT_MS);

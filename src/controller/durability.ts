@@ -24,6 +24,8 @@ export class Durability {
   readonly #log: Log;
   #probedAt: number;
   #planFault = "";
+  /** Of what is stored. Undefined: not known, as after a write that failed. */
+  #revision: number | undefined;
 
   constructor(deps: { state: StateStore; clock: Clock; log: Log }, ledger: Ledger) {
     this.#health = new StoreHealth(deps.log);
@@ -48,7 +50,14 @@ export class Durability {
 
   async save(trust: TrustInForce, authorities: ReadonlyMap<string, ProviderSpec>): Promise<void> {
     this.isTrustUnsaved = true;
-    await saveTrust(this.#state, trust, authorities);
+    this.#revision ??= (await this.#state.trust.read())?.revision;
+    try {
+      this.#revision = await saveTrust(this.#state, trust, authorities, this.#revision);
+    } catch (error) {
+      // What somebody else wrote is not to be written over by the next try.
+      if (!(error instanceof MeshrootError && error.code === "MR2021")) this.#revision = undefined;
+      throw error;
+    }
     this.isTrustUnsaved = false;
   }
 
@@ -58,7 +67,7 @@ export class Durability {
     const now = this.#clock.now();
     if (this.problem === undefined && Math.abs(now - this.#probedAt) < PROBE_MS) return;
     this.#probedAt = now;
-    await this.#state.probe?.().catch(() => undefined);
+    await this.#state.evidence.probe?.().catch(() => undefined);
   }
 
   /** How a plan ended. What the disk refused is no defect; anything else is, and is said once with its stack. */

@@ -19,7 +19,7 @@ export type TrustDocument = {
 
 /** Throws MR2004 rather than to act on what this program can't have written. */
 export async function loadTrust(store: StateStore): Promise<TrustDocument | undefined> {
-  const value = (await store.loadTrust()) as TrustDocument | undefined;
+  const value = (await store.trust.read())?.value as TrustDocument | undefined;
   if (value === undefined) return undefined;
   if (value.format !== FORMAT) {
     throw new MeshrootError(
@@ -37,18 +37,20 @@ export async function loadTrust(store: StateStore): Promise<TrustDocument | unde
   );
 }
 
+/** In the place of revision `expected`, as `TrustStore.write`. */
 export function saveTrust(
   store: StateStore,
   trust: TrustInForce,
   authorities: ReadonlyMap<string, ProviderSpec>,
-): Promise<void> {
+  expected: number | undefined,
+): Promise<number> {
   const document: TrustDocument = { format: FORMAT, trust, authorities: Object.fromEntries(authorities) };
-  return store.saveTrust(document);
+  return store.trust.write(document, expected);
 }
 
 /** Throws MR2004, as `loadTrust`. */
 export async function loadLedger(store: StateStore, now: number): Promise<Ledger> {
-  const rows = (await store.loadRows()) as Map<ProxyId, DurableRow>;
+  const rows = (await store.evidence.read()) as Map<ProxyId, DurableRow>;
   for (const [key, row] of rows) {
     const problem = rowProblem(key, row);
     if (problem === undefined) continue;
@@ -105,7 +107,7 @@ export class RowWriter {
       const row = this.#ledger.proxies.get(key);
       return { key, value: row === undefined ? null : toDurable(row) };
     });
-    this.#current = this.#store.writeRows(rows).catch((error: unknown) => {
+    this.#current = this.#store.evidence.write(rows).catch((error: unknown) => {
       for (const proxy of proxies) this.#dirty.add(proxy);
       throw error;
     });

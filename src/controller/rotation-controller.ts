@@ -312,6 +312,6 @@ async function firstTrust(
     throw new MeshrootError("MR1007", "no active root can sign", "Give one MeshRootCertificate the role active.");
   raise(authorities.signingProblem(rootOf(trust, trust.signer), clock.now()));
   roots.remember();
-  await saveTrust(state, trust, roots.specs);
+  await saveTrust(state, trust, roots.specs, undefined);
   return trust;
 }

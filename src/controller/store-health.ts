@@ -74,11 +74,17 @@ export class StoreHealth {
 
 /** The same store, with its successes and failures on record. */
 export function watchedStore(state: StateStore, health: StoreHealth): StateStore {
+  const { trust, evidence } = state;
+  const { probe } = evidence;
   return {
-    loadTrust: () => state.loadTrust(),
-    loadRows: () => state.loadRows(),
-    saveTrust: (value) => health.watch("trust", () => state.saveTrust(value)),
-    writeRows: (rows) => health.watch("rows", () => state.writeRows(rows)),
-    ...(state.probe === undefined ? {} : { probe: () => health.watch("probe", async () => state.probe?.()) }),
+    trust: {
+      read: trust.read,
+      write: (value, expected) => health.watch("trust", () => trust.write(value, expected)),
+    },
+    evidence: {
+      read: evidence.read,
+      write: (rows) => health.watch("rows", () => evidence.write(rows)),
+      ...(probe === undefined ? {} : { probe: () => health.watch("probe", probe) }),
+    },
   };
 }

@@ -27,6 +27,7 @@ export const ERROR_CODES = {
   MR2006: "services file invalid",
   MR2010: "file too large",
   MR2020: "clock not to be believed",
+  MR2021: "stored trust changed by another",
   MR3001: "certificate authority corrupt",
   MR3002: "certificate authority expired",
   MR3003: "certificate authority not yet valid",

@@ -12,7 +12,7 @@ import { answersFor } from "../core/evidence/assumptions.ts";
 import type { AssumedFor, Ledger, ProxyRow } from "../core/evidence/ledger-state.ts";
 import { identityName } from "../core/identity.ts";
 import type { Clock } from "../ports/clock.ts";
-import type { Log } from "../ports/log.ts";
+import type { Audit } from "../ports/store.ts";
 
 const SAID: Readonly<Record<OperatorAction, string>> = {
   assume: "an operator answers for this proxy, as long as this rotation lasts",
@@ -27,13 +27,13 @@ const NOTHING_TO_RETRY = "an operator asked for refused secrets to be sent again
 export type OperateDeps = {
   readonly controller: RotationController;
   readonly clock: Clock;
-  readonly log: Log;
+  readonly audit: Audit;
   /** Has the proxy's streams look at their offers again. */
   readonly retry: (proxy: string) => void;
 };
 
 /** Throws what `operatorEvent` throws, and MR2002 or MR2004 when it can't be written down; then nothing is changed. */
-export function liveOperator({ controller, clock, log, retry }: OperateDeps) {
+export function liveOperator({ controller, clock, audit, retry }: OperateDeps) {
   return async (request: OperatorRequest): Promise<OperatorAnswer> => {
     const { event, row } = operatorEvent(controller.ledger, request, clock.now(), controller);
     const answer = operatorAnswer(row, event);
@@ -49,14 +49,14 @@ export function liveOperator({ controller, clock, log, retry }: OperateDeps) {
     const reason = request.reason.trim();
     const said = request.action === "retry" && answer.refused.length === 0 ? NOTHING_TO_RETRY : SAID[request.action];
     const fields = { action: request.action, reason, ...(answer.for.length === 0 ? {} : { for: answer.for }) };
-    audit(log, row, fields, `${said}${listOf(answer.for)}${reason === "" ? "" : `: ${reason}`}`);
+    write(audit, row, fields, `${said}${listOf(answer.for)}${reason === "" ? "" : `: ${reason}`}`);
     if (request.action === "retry") retry(event.proxy);
     return answer;
   };
 }
 
 /** What was said before this start, also while no server ran, stands in the log of each process that acts on it. */
-export function auditStandingWords(ledger: Ledger, log: Log): void {
+export function auditStandingWords(ledger: Ledger, audit: Audit): void {
   for (const row of ledger.proxies.values()) {
     for (const [action, word] of [
       ["assume", row.assumed],
@@ -66,7 +66,7 @@ export function auditStandingWords(ledger: Ledger, log: Log): void {
       const since = new Date(word.at).toISOString();
       const some = action === "assume" ? answersFor(word) : [];
       const fields = { action, reason: word.reason, since, ...(some.length === 0 ? {} : { for: some }) };
-      audit(log, row, fields, `${SAID[action]}${listOf(some)}, since ${since}: ${word.reason}`);
+      write(audit, row, fields, `${SAID[action]}${listOf(some)}, since ${since}: ${word.reason}`);
     }
   }
 }
@@ -75,6 +75,6 @@ function listOf(some: readonly AssumedFor[]): string {
   return some.length === 0 ? "" : ` (${some.join(", ")})`;
 }
 
-function audit(log: Log, { identity }: ProxyRow, fields: object, message: string): void {
-  log.warn({ component: "audit", proxy: identity.uuid, identity: identityName(identity), ...fields }, message);
+function write(audit: Audit, { identity }: ProxyRow, fields: object, message: string): void {
+  audit.write({ proxy: identity.uuid, identity: identityName(identity), ...fields }, message);
 }

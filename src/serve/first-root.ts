@@ -1,35 +1,29 @@
 /** The first start of a mesh: its first MeshRootCertificate, as OSM's installer made it. */
 
 import type { Config } from "../config.ts";
+import type { RootListing } from "../core/roots/mesh-root.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Log } from "../ports/log.ts";
-import type { StateStore } from "../ports/store.ts";
-import type { RootFiles } from "../stores/files/root-files.ts";
+import type { Store } from "../ports/store.ts";
 
 /** Names that OSM gave them (osm-compatibility.md). */
 const FIRST_ROOT = "osm-mesh-root-certificate";
 const FIRST_SECRET = "osm-ca-bundle";
 
 /** Writes it if there is no MRC at all and there never was one: an emptied folder is a mistake, not a first start. */
-export async function firstRoot(
-  files: RootFiles,
-  state: StateStore,
-  config: Config,
-  clock: Clock,
-  log: Log,
-): Promise<void> {
-  const { roots, problems } = await files.list();
-  if (roots.length > 0 || problems.length > 0 || (await state.loadTrust()) !== undefined) return;
+export async function firstRoot(store: Store, config: Config, clock: Clock, log: Log): Promise<void> {
+  if (!isEmpty(await store.roots.list()) || (await store.trust.read()) !== undefined) return;
   const { namespace, trustDomain, enableSpiffe: spiffeEnabled } = config;
   const provider = { kind: "tresor", secretRef: { name: FIRST_SECRET, namespace } } as const;
-  await files.create({
-    name: FIRST_ROOT,
-    namespace,
-    role: "active",
-    trustDomain,
-    spiffeEnabled,
-    provider,
-    createdAt: clock.now(),
+  const root = { name: FIRST_ROOT, namespace, trustDomain, spiffeEnabled, provider, createdAt: clock.now() };
+  await store.rootEditing.edit(async (roots) => {
+    if (!isEmpty(await roots.list())) return;
+    await roots.create({ ...root, role: "active" });
+    log.debug({ component: "serve", root: FIRST_ROOT }, "first start: the first MeshRootCertificate was written");
   });
-  log.debug({ component: "serve", root: FIRST_ROOT }, "first start: the first MeshRootCertificate was written");
+}
+
+/** What can't be read may be a root. */
+function isEmpty({ roots, problems }: RootListing): boolean {
+  return roots.length === 0 && problems.length === 0;
 }

@@ -2,19 +2,12 @@
 
 import type { Config } from "../config.ts";
 import { RootProofs } from "../controller/root-proofs.ts";
-import type { MeshRoot } from "../core/roots/mesh-root.ts";
 import { neededRootLife } from "../core/roots/root-life.ts";
 import { createRootProver } from "../pki/prove-root.ts";
-import type { SecretStore } from "../ports/store.ts";
 import { XDS_SERVER_NAMES } from "./certificate-maker.ts";
 
 export function rootProofs(config: Pick<Config, "leafValidityMs" | "xdsCertValidityMs">): RootProofs {
   // TLS looks at this machine's clock, whatever ours says.
   const prover = createRootProver({ serverNames: XDS_SERVER_NAMES, now: Date.now });
   return new RootProofs({ prover, neededLifeMs: neededRootLife(config) });
-}
-
-/** Whether this root's CA is there already. One that is not, Tresor makes, and then it is a good one. */
-export async function holdsSecret(secrets: SecretStore, { provider }: MeshRoot): Promise<boolean> {
-  return provider.kind === "tresor" && (await secrets.read(provider.secretRef)) !== undefined;
 }

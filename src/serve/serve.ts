@@ -1,8 +1,8 @@
 /** Standalone mode, put together: file store, controller, xDS, health, HTTP, admin socket. */
 
+import { resolve } from "node:path";
 import type { Logger } from "pino";
 import type { Config } from "../config.ts";
-import { AuthorityKeeper } from "../controller/authority-keeper.ts";
 import { type CheckedClock, checkedClock } from "../controller/checked-clock.ts";
 import { LeafCache } from "../controller/leaf-cache.ts";
 import { MeshSecrets } from "../controller/mesh-secrets.ts";
@@ -19,25 +19,20 @@ import { closeHttp, httpApp, serveHttp } from "../ops/http.ts";
 import type { Door } from "../ops/keep-door.ts";
 import { createMetrics } from "../ops/metrics.ts";
 import type { Clock } from "../ports/clock.ts";
-import { createTresor } from "../providers/tresor.ts";
 import type { BeforeStep } from "../runtime/atomic-write.ts";
 import { connectionBudget, openFilesLimit } from "../runtime/open-files.ts";
 import { type ClientIdentity, identifyClient } from "../secrets/client-identity.ts";
 import { SecretSource } from "../secrets/secret-source.ts";
-import { openDataDir } from "../stores/files/data-dir.ts";
-import { rootFiles } from "../stores/files/root-files.ts";
-import { secretFiles } from "../stores/files/secret-files.ts";
-import { readServices, watchServices } from "../stores/files/services-file.ts";
+import { openFileStore } from "../stores/files/file-store.ts";
 import { XdsServer } from "../xds/server.ts";
 import { adminApp } from "./admin-api.ts";
+import { assemble } from "./assemble.ts";
 import { auditStandingWords, liveOperator } from "./audited-operator.ts";
 import { handOut, type Owners } from "./bootstrap-credentials.ts";
 import { CertificateMaker, spreadRenewal, XDS_SERVER_NAMES } from "./certificate-maker.ts";
-import { checkedState } from "./checked-state.ts";
 import { collectMetrics } from "./collect-metrics.ts";
 import { turnedAwayAt } from "./doors.ts";
 import { firstRoot } from "./first-root.ts";
-import { holdsSecret, rootProofs } from "./make-root-proofs.ts";
 import { firstCredentials, keepCredentials, ServerCredentials } from "./own-credentials.ts";
 import { refusedLine } from "./refused-client.ts";
 import { SideServices } from "./side-services.ts";
@@ -65,7 +60,7 @@ export async function serve(
   version: string,
   clock: Clock = checkedSystemClock,
   beforeStep?: BeforeStep,
-  proofs: RootProofs = rootProofs(config),
+  proofs?: RootProofs,
 ): Promise<RunningServer> {
   const cleanups: (() => unknown)[] = [];
   const stop = async () => {
@@ -88,35 +83,15 @@ async function start(
   cleanups: (() => unknown)[],
   stop: () => Promise<void>,
   beforeStep: BeforeStep | undefined,
-  proofs: RootProofs,
+  proofs: RootProofs | undefined,
 ): Promise<RunningServer> {
-  const dataDir = await openDataDir(config.dataDir, { lock: true, beforeStep });
-  cleanups.push(() => dataDir.close());
-  const secretStore = secretFiles(dataDir.secrets, beforeStep, (path, mode) =>
-    log.warn(
-      {
-        component: "store",
-        path,
-        mode,
-        hint: `Run \`chmod 600 ${path}\`; if somebody may have read the key, rotate to a new root.`,
-      },
-      `${path} holds a private key, and others than its owner may open it (mode ${mode})`,
-    ),
-  );
-  const state = checkedState(dataDir.state, beforeStep);
-  cleanups.push(() => state.close());
-  const files = rootFiles(dataDir.roots, config.namespace, clock.now, beforeStep);
-  await firstRoot(files, state, config, clock, log);
-
-  const tresor = createTresor({
-    secrets: secretStore,
-    clock,
-    keyAlgorithm: config.rootKeyAlgorithm,
-    rootValidityMs: config.rootValidityMs,
-  });
-  const authorities = new AuthorityKeeper({ providers: [tresor], proofs, clock, log });
+  const store = openFileStore({ ...config, dataDir: resolve(config.dataDir) }, { clock, log, beforeStep });
+  cleanups.push(() => store.close());
+  await store.leadership.take();
+  const { state, authorities, examine } = assemble(store, config, { clock, log, proofs });
+  await firstRoot(store, config, clock, log);
   // A broken file is told of below, by its watch.
-  const read = await readServices(dataDir.services);
+  const read = await store.services.read();
   let services = read.problems.length === 0 ? read.services : undefined;
   const settings = {
     settleMs: config.settleMs,
@@ -132,12 +107,12 @@ async function start(
       log,
       services: () => services,
     },
-    await files.list(),
+    await store.roots.list(),
   );
   cleanups.push(() => controller.stop());
   // Not by spreading them into Math.max: a call takes some 100,000 arguments, and a ledger has a row for every proxy that ever came.
   clock.recall([...controller.ledger.proxies.values()].reduce((last, row) => Math.max(last, row.lastContactAt), 0));
-  auditStandingWords(controller.ledger, log);
+  auditStandingWords(controller.ledger, store.audit);
 
   const metrics = createMetrics();
   const issuing = new CertificateMaker(authorities, clock, config);
@@ -166,7 +141,7 @@ async function start(
   if (services !== undefined) secrets.setServices(services);
   source = new SecretSource({ controller, secrets, clock, log });
 
-  const own = new ServerCredentials({ issuing, secrets: secretStore, namespace: config.namespace, clock });
+  const own = new ServerCredentials({ issuing, secrets: store.secrets, namespace: config.namespace, clock });
   const side = new SideServices({ controller, secrets });
   let isServing = false;
   const budget = connectionBudget(openFilesLimit());
@@ -246,7 +221,7 @@ async function start(
   });
   const http = await serveHttp(app, { host: config.bind, port: config.httpPort }, "--http-port", doorTo("http"));
   cleanups.push(() => closeHttp(http.server));
-  const operator = await placeSocket(dataDir.path, GRPC_SOCKET, (path) =>
+  const operator = await placeSocket(store.place, GRPC_SOCKET, (path) =>
     openGrpcSocket(
       "operator's gRPC",
       path,
@@ -264,49 +239,47 @@ async function start(
   side.health.setServing(controller.storeProblem === undefined);
 
   const owners: Owners = new Map();
-  const admin = await openAdmin(dataDir.path, doorTo("admin"), {
+  const admin = await openAdmin(store.place, doorTo("admin"), {
     version,
     status,
     bootstrap: async (request) => {
       const credentials = await handOut(issuing, controller, request, clock.now, owners);
       return { ...credentials, xdsPort, serverName: XDS_SERVER_NAMES[0] };
     },
-    examine: async (root) => {
-      if (await holdsSecret(secretStore, root)) await authorities.examine(root, controller.trust, controller.names);
-    },
-    operate: liveOperator({ controller, clock, log, retry: (proxy) => source?.changed(proxy) }),
+    examine: (root) => examine(root, controller.trust, controller.names),
+    operate: liveOperator({ controller, clock, audit: store.audit, retry: (proxy) => source?.changed(proxy) }),
   });
   cleanups.push(admin.remove, () => closeHttp(admin.server));
 
-  const rootWatch = await files.watch((list) => {
-    for (const { source: file, problem } of list.problems)
+  let told = "";
+  const rootWatch = await store.roots.watch((list) => {
+    // A list may come again only to say that it is no longer provisional.
+    const isNews = told !== JSON.stringify(list.problems);
+    told = JSON.stringify(list.problems);
+    for (const { source: file, problem } of isNews ? list.problems : [])
       log.warn({ component: "store", file, code: problem.code, hint: problem.hint }, `${file}: ${problem.message}`);
     controller.setRoots(list);
   }, whenUnreadable(log));
   cleanups.push(() => rootWatch.close());
-  const serviceWatch = await watchServices(
-    dataDir.services,
-    ({ services: found, problems }) => {
-      for (const problem of problems)
-        log.warn({ component: "store", code: problem.code, hint: problem.hint }, problem.message);
-      if (problems.length > 0) return;
-      services = found;
-      secrets.setServices(found);
-      source?.changed();
-    },
-    whenUnreadable(log),
-  );
+  const serviceWatch = await store.services.watch(({ services: found, problems }) => {
+    for (const problem of problems)
+      log.warn({ component: "store", code: problem.code, hint: problem.hint }, problem.message);
+    if (problems.length > 0) return;
+    services = found;
+    secrets.setServices(found);
+    source?.changed();
+  }, whenUnreadable(log));
   cleanups.push(() => serviceWatch.close());
 
   const signer = rootOf(controller.trust, controller.trust.signer);
-  log.debug({ component: "serve", dataDir: dataDir.path, xdsPort, signer: signer.name }, "serving");
-  return { xdsPort, httpPort: http.port, healthPort: health.port, dataDir: dataDir.path, status, stop };
+  log.debug({ component: "serve", dataDir: store.place, xdsPort, signer: signer.name }, "serving");
+  return { xdsPort, httpPort: http.port, healthPort: health.port, dataDir: store.place, status, stop };
 }
 
 /** A folder or file that can't be read for now: what was read last stays in force, and the next poll tries again. */
-function whenUnreadable(log: Logger): { onError: (error: unknown) => void } {
+function whenUnreadable(log: Logger): (error: unknown) => void {
   const complain = complainer(log.warn.bind(log), "store");
-  return { onError: (error) => complain(error, (message) => `${message}; what was read last stays in force`) };
+  return (error) => complain(error, (message) => `${message}; what was read last stays in force`);
 }
 
 /** Whoever may open it may have credentials made. */

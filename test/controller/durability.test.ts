@@ -16,13 +16,14 @@ function durability() {
     if (broken.has(what)) throw Object.assign(new Error(`EIO: i/o error, ${what}`), { code: "EIO" });
   };
   const state: StateStore = {
-    loadTrust: async () => undefined,
-    loadRows: async () => new Map(),
-    saveTrust: () => writes("trust"),
-    writeRows: () => writes("rows"),
-    probe: () => {
-      probes += 1;
-      return writes("probe");
+    trust: { read: async () => undefined, write: () => writes("trust").then(() => 1) },
+    evidence: {
+      read: async () => new Map(),
+      write: () => writes("rows"),
+      probe: () => {
+        probes += 1;
+        return writes("probe");
+      },
     },
   };
   const say = (_: object, message: string) => void said.push(message);

@@ -65,10 +65,8 @@ async function start(t: TestContext, spoil: (issue: Issue) => Issue) {
   const provider = { kind: "tresor", open: () => authority } as const;
   const authorities = new AuthorityKeeper({ providers: [provider], proofs: trustingProofs(), clock, log });
   const state: StateStore = {
-    loadTrust: async () => undefined,
-    saveTrust: async () => undefined,
-    loadRows: async () => new Map(),
-    writeRows: async () => undefined,
+    trust: { read: async () => undefined, write: async () => 1 },
+    evidence: { read: async () => new Map(), write: async () => undefined },
   };
   const settings = { settleMs: 0, recoveryMs: 0, absentPolicy: "until-leaf-expiry", namespace: "osm-system" } as const;
   const controller = await RotationController.start(

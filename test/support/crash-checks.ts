@@ -16,8 +16,8 @@ import type { Held, LightProxy } from "./light-proxy.ts";
 /** Reads what is durable; nothing is written. */
 export async function readDisk(dataDir: string) {
   const state = stateFiles(join(dataDir, "state"));
-  const trust = (await state.loadTrust()) as TrustDocument | undefined;
-  const rows = (await state.loadRows()) as Map<string, DurableRow>;
+  const trust = (await state.trust.read())?.value as TrustDocument | undefined;
+  const rows = (await state.evidence.read()) as Map<string, DurableRow>;
   await state.close();
   const store = secretFiles(join(dataDir, "secrets"));
   const directory = join(dataDir, "secrets", DEFAULT_NAMESPACE);

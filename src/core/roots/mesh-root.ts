@@ -59,6 +59,11 @@ export type RootListing = {
   readonly outdated: readonly string[];
   /** What is wrong, and where (a file, an object). */
   readonly problems: readonly { readonly source: string; readonly problem: Problem }[];
+  /**
+   * What is missing here may be back in a moment, as when an editor saves a file by taking the old one away: it is not known yet
+   * to be deleted. Without this, what is missing was deleted.
+   */
+  readonly provisional?: true;
 };
 
 /** `namespace/name`, unique among all roots. */

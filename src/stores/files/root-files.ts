@@ -5,41 +5,25 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { stringify } from "yaml";
 import { MeshrootError, type Problem } from "../../core/errors.ts";
-import {
-  FORCE_UNSAFE_ANNOTATION,
-  type MeshRoot,
-  type Role,
-  type RootListing,
-  rootKey,
-} from "../../core/roots/mesh-root.ts";
+import { FORCE_UNSAFE_ANNOTATION, type MeshRoot, type RootListing, rootKey } from "../../core/roots/mesh-root.ts";
 import { creationTimestamp, meshRootManifest } from "../../core/roots/mesh-root-manifest.ts";
+import type { Clock } from "../../ports/clock.ts";
+import type { RootEditor, Watch } from "../../ports/store.ts";
 import { type BeforeStep, createAtomically, removeDurably, writeAtomically } from "../../runtime/atomic-write.ts";
 import { readText } from "../../runtime/read-text.ts";
 import { errorText, isSystemError } from "../../runtime/system-error.ts";
 import { findRoot, type Place, type RootDocument, readRootDocuments } from "./root-documents.ts";
 import { cutDocument, editDocument } from "./root-edit.ts";
-import { HOLDOFF_MS, type Watch, type WatchOptions, watchFiles } from "./watch-files.ts";
+import { type FileWatch, HOLDOFF_MS, type WatchOptions, watchFiles } from "./watch-files.ts";
 
-export type RootFiles = {
-  /** All roots as they are now. Throws MR2002 when the directory can't be read; a bad file is a problem in the list. */
-  list(): Promise<RootListing>;
+/** The listing, the watch and the editor of the port, on files. Whoever edits holds the lock of edits. */
+export type RootFiles = RootEditor & {
   /** Hands over the complete list, at once and after every change (watch-files.ts). */
-  watch(onChange: (list: RootListing) => void, options?: WatchOptions): Promise<Watch>;
-  /** Reads manifests from a text, as they would be read from a file: for `create`. */
-  parse(text: string): readonly RootDocument[];
-  /**
-   * Writes a new file for `root`, with `text` (its manifest, comments and all) or one made from it. Throws MR1010 when there
-   * is such a file. Rules are the caller's matter, here and below.
-   */
-  create(root: MeshRoot, text?: string): Promise<void>;
-  /**
-   * Changes the role in place. `forceUnsafe` sets the reason; without one, a reason that stands there is taken off, so that
-   * the gates hold again for this change. Throws MR1009, MR2002.
-   */
-  setRole(root: MeshRoot, role: Role, options?: { readonly forceUnsafe?: string }): Promise<void>;
-  /** Removes the manifest, and the file if nothing else is in it. Throws MR1009, MR2002. */
-  remove(root: MeshRoot): Promise<void>;
+  watch(onChange: (list: RootListing) => void, options?: RootWatchOptions): Promise<Watch>;
 };
+
+/** `after`: timers, by the clock that those go by who act on a deletion. */
+export type RootWatchOptions = WatchOptions & { readonly after?: Clock["after"] };
 
 type Held = { readonly root: MeshRoot; readonly file: string };
 type LastGood = ReadonlyMap<string, Held>;
@@ -52,14 +36,11 @@ type ManifestFile = {
 
 /** A mesh has a handful of roots. */
 const MAX_FILES = 1000;
+/** An editor may take a file away and put it back while saving; only what stays away this long was deleted. */
+const DELETED_AFTER_MS = 5_000;
 
-/** The roots under `directory` (DataDir.roots). `now`: milliseconds since the epoch, for manifests without a date. */
-export function rootFiles(
-  directory: string,
-  defaultNamespace: string,
-  now: () => number = Date.now,
-  beforeStep?: BeforeStep,
-): RootFiles {
+/** The roots under `directory` (DataDir.roots). */
+export function rootFiles(directory: string, defaultNamespace: string, beforeStep?: BeforeStep): RootFiles {
   const options = { mode: 0o600, beforeStep };
   let lastGood: LastGood = new Map();
 
@@ -86,19 +67,36 @@ export function rootFiles(
 
   return {
     list,
-    watch(onChange, options = {}) {
+    async watch(onChange, { after = realTimer, ...options } = {}) {
       let handedOver: RootListing | undefined;
+      let watch: FileWatch | undefined;
+      let isProvisional = true;
+      let cancel: () => void = () => undefined;
+      const doubt = (): void => {
+        isProvisional = true;
+        cancel();
+        cancel = after(DELETED_AFTER_MS, () => {
+          isProvisional = false;
+          watch?.look();
+        });
+      };
+      const lacksOne = (found: RootListing): boolean =>
+        handedOver?.roots.some((root) => !found.roots.some((other) => rootKey(other) === rootKey(root))) === true;
       const read = async (): Promise<RootListing> => {
         const before = lastGood;
-        const first = await list();
-        const gone = handedOver?.roots.some((root) => !first.roots.some((other) => rootKey(other) === rootKey(root)));
-        if (gone !== true) return first;
-        // Some editors move a file away before they write it again: a root is gone when it is gone twice.
-        await sleep(options.holdoffMs ?? HOLDOFF_MS);
-        lastGood = before;
-        return list();
+        let found = await list();
+        if (lacksOne(found)) {
+          // Some editors move a file away before they write it again: a root is gone when it is gone twice.
+          await sleep(options.holdoffMs ?? HOLDOFF_MS);
+          lastGood = before;
+          found = await list();
+          if (lacksOne(found)) doubt();
+        }
+        return isProvisional ? { ...found, provisional: true } : found;
       };
-      return watchFiles(
+      // What was taken away just before is not seen to go.
+      doubt();
+      watch = await watchFiles(
         directory,
         read,
         (value) => {
@@ -107,9 +105,14 @@ export function rootFiles(
         },
         options,
       );
+      const { close } = watch;
+      return {
+        close() {
+          cancel();
+          return close();
+        },
+      };
     },
-
-    parse: (text) => readRootDocuments(text, { createdAt: now(), defaultNamespace }),
 
     async create(root, text) {
       const name = root.namespace === defaultNamespace ? root.name : `${root.namespace}.${root.name}`;
@@ -142,6 +145,11 @@ export function rootFiles(
       });
     },
   };
+}
+
+function realTimer(ms: number, callback: () => void): () => void {
+  const timer = setTimeout(callback, ms);
+  return () => clearTimeout(timer);
 }
 
 /** Reads the whole folder at each call, and parses only what has changed since the last one. */

@@ -8,11 +8,9 @@ import { dirname } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { MeshrootError } from "../../core/errors.ts";
 import { isObject } from "../../core/object-reader.ts";
+import type { EvidenceRow as Row } from "../../ports/store.ts";
 import { type BeforeStep, syncDirectory, writeAtomically } from "../../runtime/atomic-write.ts";
 import { diskHint, errorText, faultText, isSystemError, ownerHint } from "../../runtime/system-error.ts";
-
-/** `value`: anything that JSON can hold, opaque here; null removes the row. */
-export type Row = { readonly key: string; readonly value: unknown };
 
 export type RowJournal = {
   /** Makes the file if there is none, so that one that is missing or empty later is known to be lost. */

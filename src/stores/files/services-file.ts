@@ -6,9 +6,10 @@
 import { MeshrootError, type Problem } from "../../core/errors.ts";
 import { identityName, isDnsLabel, type ServiceIdentity } from "../../core/identity.ts";
 import { isObject } from "../../core/object-reader.ts";
+import type { Services, ServicesRead, Watch } from "../../ports/store.ts";
 import { readText } from "../../runtime/read-text.ts";
 import { errorText, isSystemError } from "../../runtime/system-error.ts";
-import { type Watch, type WatchOptions, watchFiles } from "./watch-files.ts";
+import { type WatchOptions, watchFiles } from "./watch-files.ts";
 import { yamlDocuments } from "./yaml-documents.ts";
 
 /** Each proxy that asks for a service matches each of its identities; a bundle of thousands is no bundle any more. */
@@ -16,10 +17,6 @@ const MAX_SERVICES = 10_000;
 const MAX_IDENTITIES = 50_000;
 /** The rest of thousands of faults helps nobody. */
 const MAX_PROBLEMS = 20;
-
-/** `namespace/service` -> the identities behind it, each once. */
-export type Services = ReadonlyMap<string, readonly ServiceIdentity[]>;
-export type ServicesRead = { readonly services: Services; readonly problems: readonly Problem[] };
 
 /** Reads the text of a services file. Either all of it or, with any problem (MR2006), an empty map. */
 export function parseServices(text: string): ServicesRead {

@@ -1,8 +1,10 @@
 /** Watching files that people and tools write: settles, never trusts events alone, reports the whole, not the difference. */
 
 import { watch as chokidarWatch } from "chokidar";
+import type { Watch } from "../../ports/store.ts";
 
-export type Watch = { close(): Promise<void> };
+/** `look` reads again, as after an event. */
+export type FileWatch = Watch & { look(): void };
 
 export type WatchOptions = {
   /** Quiet time after the last event before reading, so that a save in several steps is read once. */
@@ -10,7 +12,7 @@ export type WatchOptions = {
   /** Reading without any event: inotify can overflow, and network file systems send none. */
   readonly pollMs?: number;
   /** A read that failed, a watch that broke. The last value stands; the next poll tries again. */
-  readonly onError?: (error: unknown) => void;
+  readonly onError?: ((error: unknown) => void) | undefined;
 };
 
 export const HOLDOFF_MS = 100;
@@ -25,7 +27,7 @@ export async function watchFiles<Value>(
   read: () => Promise<Value>,
   onChange: (value: Value) => void,
   options: WatchOptions = {},
-): Promise<Watch> {
+): Promise<FileWatch> {
   const { holdoffMs = HOLDOFF_MS, pollMs = POLL_MS, onError = () => undefined } = options;
   let last: string | undefined;
   let lastValue: Value | undefined;
@@ -73,6 +75,9 @@ export async function watchFiles<Value>(
   poll.unref();
 
   return {
+    look() {
+      if (!closed) check();
+    },
     async close() {
       closed = true;
       clearTimeout(timer);

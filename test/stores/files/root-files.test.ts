@@ -228,3 +228,45 @@ test("a watch whose directory disappears reports it and keeps the last list", as
   // The files may be seen to go one by one before the directory itself; what counts is that the loss was reported.
   assert.equal(lists[0]?.roots.length, 1);
 });
+
+test("what a watched list lacks is certain only once it was away for five seconds; a role is told at once", async (t) => {
+  const { directory, store } = await open(t);
+  for (const name of ["a", "b"]) await store.create(root(name, name === "a" ? "active" : "inactive"));
+  const timers = new Map<() => void, number>();
+  const lists: RootListing[] = [];
+  let told = Promise.withResolvers<void>();
+  const after = (ms: number, callback: () => void) => {
+    timers.set(callback, ms);
+    return () => timers.delete(callback);
+  };
+  const next = async (act: () => unknown) => {
+    told = Promise.withResolvers();
+    await act();
+    await told.promise;
+    return lists.at(-1) ?? assert.fail();
+  };
+  const pass = () => {
+    assert.deepEqual([...timers.values()], [5_000]);
+    for (const callback of [...timers.keys()]) {
+      timers.delete(callback);
+      callback();
+    }
+  };
+  const hear = (list: RootListing) => {
+    lists.push(list);
+    told.resolve();
+  };
+  const watch = await store.watch(hear, { holdoffMs: 10, after });
+  t.after(() => watch.close());
+  assert.equal(lists[0]?.provisional, true, "nobody saw what went just before");
+  assert.equal((await next(pass)).provisional, undefined);
+  const moved = await next(() => store.setRole(root("b", "inactive"), "passive"));
+  assert.deepEqual([roles(moved), moved.provisional], ["a active, b passive", undefined]);
+  const gone = await next(() => rm(join(directory, "b.yaml")));
+  assert.deepEqual([roles(gone), gone.provisional], ["a active", true]);
+  const certain = await next(pass);
+  assert.deepEqual([roles(certain), certain.provisional], ["a active", undefined]);
+  await next(() => rm(join(directory, "a.yaml")));
+  await watch.close();
+  assert.equal(timers.size, 0);
+});

@@ -2,12 +2,15 @@
 
 import type { TrustDocument } from "../../../src/controller/durable-state.ts";
 import { MeshrootError } from "../../../src/core/errors.ts";
-import type { StateStore } from "../../../src/ports/store.ts";
+import type { EvidenceStore, StateStore, Stored, TrustStore } from "../../../src/ports/store.ts";
 
 type Write = { readonly apply: () => void; readonly done: () => void };
 
 export class MemoryState {
+  /** A `Stored`. */
   #trust: string | undefined;
+  /** The highest revision that was tried. */
+  #tried = 0;
   /** Generation of the trust that a server started now would read; 0: none. */
   generation = 0;
   readonly #rows = new Map<string, string>();
@@ -64,22 +67,31 @@ export class MemoryState {
           done();
         }
       });
-    return {
-      loadTrust: async () => (this.#trust === undefined ? undefined : JSON.parse(this.#trust)),
-      saveTrust: (value) => {
+    const trust: TrustStore = {
+      read: async () => (this.#trust === undefined ? undefined : JSON.parse(this.#trust)),
+      write: (value, expected) => {
         const text = JSON.stringify(value);
-        const { generation } = (value as TrustDocument).trust;
         const how = this.#failing;
         this.#failing = undefined;
-        const saved = write(() => {
+        let outcome: number | MeshrootError = new MeshrootError("MR2002", "EIO", "");
+        const written = write(() => {
+          const before = this.#revision();
+          if (before !== expected) {
+            outcome = new MeshrootError("MR2021", `revision ${before}, not ${expected}`, "");
+            return;
+          }
+          this.#tried = Math.max(before ?? 0, this.#tried) + 1;
           if (how === "early") return;
-          this.#trust = text;
-          this.generation = generation;
+          this.#trust = `{"revision":${this.#tried},"value":${text}}`;
+          this.generation = (value as Partial<TrustDocument>).trust?.generation ?? 0;
+          if (how === undefined) outcome = this.#tried;
         });
-        return how === undefined ? saved : saved.then(() => Promise.reject(new MeshrootError("MR2002", "EIO", "")));
+        return written.then(() => (typeof outcome === "number" ? outcome : Promise.reject(outcome)));
       },
-      loadRows: async () => new Map([...this.#rows].map(([key, text]) => [key, JSON.parse(text)])),
-      writeRows: (rows) => {
+    };
+    const evidence: EvidenceStore = {
+      read: async () => new Map([...this.#rows].map(([key, text]) => [key, JSON.parse(text)])),
+      write: (rows) => {
         const texts = rows.map(({ key, value }) => ({ key, text: value === null ? undefined : JSON.stringify(value) }));
         return write(() => {
           for (const { key, text } of texts) {
@@ -89,5 +101,10 @@ export class MemoryState {
         });
       },
     };
+    return { trust, evidence };
+  }
+
+  #revision(): number | undefined {
+    return this.#trust === undefined ? undefined : (JSON.parse(this.#trust) as Stored).revision;
   }
 }

@@ -1,24 +1,23 @@
-/** The state files, with what only a reader of certificates can see in them. */
+/** The stored trust, with what only a reader of certificates can see in it. */
 
 import { X509Certificate } from "node:crypto";
 import { MeshrootError } from "../core/errors.ts";
 import { fingerprintOf } from "../core/fingerprint.ts";
 import { isObject } from "../core/object-reader.ts";
-import type { BeforeStep } from "../runtime/atomic-write.ts";
-import { type StateFiles, stateFiles } from "../stores/files/state-files.ts";
+import type { TrustStore } from "../ports/store.ts";
 
-/** As `stateFiles`. Proxies are sent these certificates, so each has to be the one that its record is about: else MR2004. */
-export function checkedState(directory: string, beforeStep?: BeforeStep): StateFiles {
-  const state = stateFiles(directory, beforeStep);
+/** As `trust`. Proxies are sent these certificates, so each has to be the one that its record is about: else MR2004. */
+export function checkedTrust(trust: TrustStore): TrustStore {
   return {
-    ...state,
-    async loadTrust() {
-      const value = await state.loadTrust();
-      const trust = isObject(value) && isObject(value.trust) ? value.trust : {};
-      const wrong = Object.values(isObject(trust.roots) ? trust.roots : {}).find(
+    ...trust,
+    async read() {
+      const stored = await trust.read();
+      const value = stored?.value;
+      const inForce = isObject(value) && isObject(value.trust) ? value.trust : {};
+      const wrong = Object.values(isObject(inForce.roots) ? inForce.roots : {}).find(
         (root) => isObject(root) && isAnother(root),
       );
-      if (wrong === undefined) return value;
+      if (wrong === undefined) return stored;
       throw new MeshrootError(
         "MR2004",
         `can't use the stored trust: the certificate of root ${String((wrong as { name?: unknown }).name)} is not the one of its record`,
