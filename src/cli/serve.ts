@@ -14,7 +14,7 @@ export function addServeCommand(program: Command, context: CliContext): void {
     // Loaded here and not above: the other commands need none of it, and gRPC takes its time.
     const [{ serve }, { createLog }] = await Promise.all([import("../serve/serve.ts"), import("../ops/log.ts")]);
     const log = createLog({ level: config.logLevel, format: config.logFormat, destination: context.logDestination });
-    const server = await serve(config, log, context.version);
+    const server = await serve(config, log, { version: context.version });
     context.stdout(banner(config, server, server.status(), context.version));
     const signal = await context.untilSignal();
     log.info({ component: "serve", signal }, "shutting down: proxies keep what they have");

@@ -1,16 +1,16 @@
 /**
  * Keeps the certificate authorities behind the MRCs: it looks at each of them in the background, with deadlines, and asks them for
- * certificates. Planning reads what was seen last, and waits for none of them.
+ * certificates. Planning reads the snapshot of what was seen last, and waits for none of them.
  */
 
 import { MeshrootError, type Problem, raise } from "../core/errors.ts";
 import type { SanForm, ServiceIdentity } from "../core/identity.ts";
 import { isInUse, type MeshRoot, type ProviderSpec, sameSpec } from "../core/roots/mesh-root.ts";
-import { signerEndsSoon } from "../core/roots/root-life.ts";
 import type { RootId, TrustedRoot, TrustInForce } from "../core/roots/trust.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Log } from "../ports/log.ts";
 import type { CertificateProvider, IssuedCertificate, IssueRequest } from "../ports/provider.ts";
+import { AuthoritySnapshot, type Sighting } from "./authority-snapshot.ts";
 import { edited, KeptAuthority, type KeptState, type Known, recordOf, sameForm, withName } from "./kept-authority.ts";
 import { KeyDestruction } from "./key-destruction.ts";
 import { ProviderCalls, problemOf } from "./provider-calls.ts";
@@ -34,7 +34,7 @@ export class AuthorityKeeper {
   readonly #providers: ReadonlyMap<string, CertificateProvider>;
   readonly #kept = new Map<string, KeptAuthority>();
   /** Of MRCs whose provider is not there. */
-  readonly #unopened = new Map<string, Problem>();
+  readonly #unopened = new Map<string, { readonly root: MeshRoot; readonly problem: Problem }>();
   readonly #destruction: KeyDestruction;
   readonly #listeners = new Set<() => void>();
   #names = NO_NAMES;
@@ -88,108 +88,31 @@ export class AuthorityKeeper {
     cancel();
   }
 
-  /** A root in use is being looked at that may be fit for a bundle in a moment. */
-  isAboutToKnow(trust: TrustInForce): boolean {
-    return [...this.#kept.values()].some(
-      (kept) =>
-        isInUse(kept.root) &&
-        this.#isFresh(kept) &&
-        !(kept.state.kind === "kept" && (trust.mesh.includes(kept.state.record.id) || kept.isProvenFor(this.#names))),
-    );
-  }
-
-  #isFresh({ looking, startedAt }: KeptAuthority): boolean {
-    return looking !== undefined && Math.abs(this.#deps.clock.now() - startedAt) < FIRST_LOOK_MS;
-  }
-
-  /** Roots that may be trusted, by name of their MRC. */
-  get trusted(): ReadonlyMap<string, TrustedRoot> {
-    return new Map(
-      [...this.#kept].flatMap(([name, { state }]) => (state.kind === "kept" ? [[name, state.record] as const] : [])),
-    );
-  }
-
-  /** Why a root may not be used. */
-  problem(name: string): Problem | undefined {
-    const kept = this.#kept.get(name);
-    if (kept === undefined) return this.#unopened.get(name);
-    if (kept.state.kind === "refused") return kept.state.problem;
-    return kept.state.kind === "unseen" && !this.#isFresh(kept) ? notSeenYet(name) : undefined;
-  }
-
-  /** The same, or why a root that may be used can't sign now. */
-  problemOf(name: string): Problem | undefined {
-    return this.problem(name) ?? this.#ailmentOf(this.#kept.get(name));
-  }
-
-  get problems(): readonly (Problem & { readonly root: string })[] {
-    return [...this.#kept.keys(), ...this.#unopened.keys()].flatMap((name) => {
-      const problem = this.problemOf(name);
-      return problem === undefined ? [] : [{ ...problem, root: name }];
+  /** What is known now. */
+  get snapshot(): AuthoritySnapshot {
+    const now = this.#deps.clock.now();
+    const seen = [...this.#kept].map(([name, kept]): [string, Sighting] => {
+      const { root, state, calls, looking, startedAt } = kept;
+      const isFresh = looking !== undefined && Math.abs(now - startedAt) < FIRST_LOOK_MS;
+      return [name, { root, state, failing: calls.problem, isFresh, isProven: kept.isProvenFor(this.#names) }];
     });
-  }
-
-  /** Why nothing will be signed under this root unless somebody does something; undefined where something can. */
-  signingProblem({ id, name, notBefore, notAfter }: TrustedRoot, now: number): Problem | undefined {
-    const at = (ms: number) => new Date(ms).toISOString();
-    const kept = this.#byRoot(id);
-    if (kept === undefined) {
-      const hint = `Put its manifest back, or give another root the role active and let it take over.`;
-      return this.problem(name) ?? { code: "MR3004", message: `root ${name}: its key is not available`, hint };
-    }
-    if (now >= notAfter) {
-      const hint = `Create another root (\`meshroot root create\`), make it active once proxies trust it, and retire this one.`;
-      return { code: "MR3002", message: `root ${name} expired at ${at(notAfter)}`, hint };
-    }
-    if (now < notBefore) {
-      const hint = `Check this machine's clock (it says ${at(now)}); if it is right, wait or rotate to another root.`;
-      return { code: "MR3003", message: `root ${name} is not valid before ${at(notBefore)}`, hint };
-    }
-    const ailment = this.ailment(id);
-    return ailment?.code === "MR3010" ? ailment : undefined;
-  }
-
-  /** Why this root's CA can't sign at the moment, or can't be had; it may pass by itself. */
-  ailment(id: RootId): Problem | undefined {
-    return this.#ailmentOf(this.#byRoot(id));
-  }
-
-  #ailmentOf(kept: KeptAuthority | undefined): Problem | undefined {
-    return kept?.state.kind === "kept" ? (kept.state.ailment ?? kept.calls.problem) : undefined;
-  }
-
-  /** What is wrong with a root in force, that would keep it from getting there today. */
-  unfit(id: RootId): Problem | undefined {
-    const state = this.#byRoot(id)?.state;
-    return state?.kind === "kept" ? state.unfit : undefined;
-  }
-
-  /** Why the signer should not move to this root, although it could sign. */
-  unfitToSign(root: TrustedRoot, declared: MeshRoot | undefined, now: number): Problem | undefined {
-    return this.unfit(root.id) ?? this.#deps.proofs.lifeProblem(root, declared, now);
-  }
-
-  /** MR3009: this root, the signer, ends before the mesh could rotate away from it in peace. */
-  endsSoon(signer: TrustedRoot, now: number): Problem | undefined {
-    return signerEndsSoon(signer, now, this.#deps.proofs.neededLifeMs);
-  }
-
-  /** It has been tried whether this root carries the names that the mesh has now. */
-  isProven(name: string): boolean {
-    return this.#kept.get(name)?.isProvenFor(this.#names) === true;
+    const unopened = [...this.#unopened].map(([name, { root, problem }]): [string, Sighting] => {
+      const state: KeptState = { kind: "refused", problem };
+      return [name, { root, state, failing: undefined, isFresh: false, isProven: false }];
+    });
+    return new AuthoritySnapshot(new Map([...seen, ...unopened]), this.#deps.proofs);
   }
 
   /** Whether a certificate can be asked for now, or it is better to ask a little later. */
   isReady(id: RootId): boolean {
-    return this.#byRoot(id)?.calls.isReady ?? true;
+    return this.#keptFor(id)?.calls.isReady ?? true;
   }
 
   /** Throws MR3004 when this root's key is not here (any more). */
   record(id: RootId): TrustedRoot {
-    const state = this.#byRoot(id)?.state;
+    const state = this.#keptFor(id)?.state;
     if (state?.kind === "kept") return state.record;
-    const hint = "Restore its secret, or rotate to another root.";
-    throw new MeshrootError("MR3004", "the key of the signing root is not available", hint);
+    throw keyMissing();
   }
 
   /** The SAN form that leaves of this root carry. Throws as `record` does. */
@@ -199,11 +122,16 @@ export class AuthorityKeeper {
 
   /** Throws as `record` does, MR3010 for a root that has changed underneath, MR3011, and what the authority throws. */
   async issue(id: RootId, request: IssueRequest): Promise<IssuedCertificate> {
-    const { name } = this.record(id);
-    const ailment = this.ailment(id);
+    const kept = this.#keptFor(id);
+    if (kept?.state.kind !== "kept") throw keyMissing();
+    const { ailment } = kept.state;
     if (ailment?.code === "MR3010") throw MeshrootError.from(ailment);
-    const kept = this.#byRoot(id) ?? this.#kept.get(name);
-    return (kept as KeptAuthority).issue(request);
+    return kept.issue(request);
+  }
+
+  #keptFor(id: RootId): KeptAuthority | undefined {
+    const name = this.snapshot.nameOf(id);
+    return name === undefined ? undefined : this.#kept.get(name);
   }
 
   /** Why nothing may be issued for this identity under this root (MR3007, MR3006). Throws as `issue` does. */
@@ -264,8 +192,8 @@ export class AuthorityKeeper {
       this.#kept.delete(root.name);
       const problem = problemOf(error, `root ${root.name}`);
       const said = { ...problem, message: withName(root.name, problem.message) };
-      if (this.#unopened.get(root.name)?.message !== said.message) this.#say(root.name, said);
-      this.#unopened.set(root.name, said);
+      if (this.#unopened.get(root.name)?.problem.message !== said.message) this.#say(root.name, said);
+      this.#unopened.set(root.name, { root, problem: said });
       return undefined;
     }
   }
@@ -284,12 +212,6 @@ export class AuthorityKeeper {
 
   #tell(): void {
     for (const listener of this.#listeners) listener();
-  }
-
-  /** Of one CA behind two MRCs, the one that can sign. */
-  #byRoot(id: RootId): KeptAuthority | undefined {
-    const all = [...this.#kept.values()].filter(({ state }) => state.kind === "kept" && state.record.id === id);
-    return all.find((kept) => this.#ailmentOf(kept) === undefined) ?? all[0];
   }
 
   /** The roots that it would stand beside: those in force, and others in use. */
@@ -313,12 +235,9 @@ function problemIn(state: KeptState): Problem | undefined {
   return state.kind === "kept" ? state.ailment : undefined;
 }
 
-function notSeenYet(name: string): Problem {
-  return {
-    code: "MR3011",
-    message: `root ${name}: its certificate authority has not answered yet`,
-    hint: "Check that it runs and can be reached from here. Rotations between other roots go on.",
-  };
+function keyMissing(): MeshrootError {
+  const hint = "Restore its secret, or rotate to another root.";
+  return new MeshrootError("MR3004", "the key of the signing root is not available", hint);
 }
 
 function sameRoot(a: MeshRoot, b: MeshRoot): boolean {

@@ -4,13 +4,13 @@ import type { Problem } from "../core/errors.ts";
 import type { MeshRoot } from "../core/roots/mesh-root.ts";
 import { rootOf, type TrustedRoot, type TrustInForce } from "../core/roots/trust.ts";
 import type { Hold } from "../core/rotation/holds.ts";
-import type { AuthorityKeeper } from "./authority-keeper.ts";
+import type { AuthoritySnapshot } from "./authority-snapshot.ts";
 
 /**
  * Every root that can be trusted, by name: those whose authority is loaded, and those in force. A root whose CA key is lost
  * goes on to validate, because its certificate is on record; only signing needs the key.
  */
-export function trustableRoots(authorities: AuthorityKeeper, trust: TrustInForce): ReadonlyMap<string, TrustedRoot> {
+export function trustableRoots(authorities: AuthoritySnapshot, trust: TrustInForce): ReadonlyMap<string, TrustedRoot> {
   const onRecord = Object.values(trust.roots).map((root) => [root.name, root] as const);
   const inForce = new Set(trust.mesh);
   // What is new has to have shown that it carries the mesh as it is by now.
@@ -20,15 +20,15 @@ export function trustableRoots(authorities: AuthorityKeeper, trust: TrustInForce
 
 /** What keeps the roles from being followed at all: a root in use that was edited, or that nobody knows yet. */
 export function unusableRoot(
-  authorities: AuthorityKeeper,
+  authorities: AuthoritySnapshot,
   trust: TrustInForce,
   roots: readonly MeshRoot[],
 ): Problem | undefined {
   const trustable = trustableRoots(authorities, trust);
   return roots
     .filter((root) => root.role !== "inactive")
-    .filter(({ name }) => authorities.problem(name)?.code === "MR1005" || !trustable.has(name))
-    .map(({ name }) => authorities.problem(name))
+    .filter(({ name }) => authorities.refusal(name)?.code === "MR1005" || !trustable.has(name))
+    .map(({ name }) => authorities.refusal(name))
     .find((problem) => problem !== undefined);
 }
 
@@ -37,7 +37,7 @@ export function unusableRoot(
  * that could not carry this mesh as it is now.
  */
 export function availabilityHolds(
-  authorities: AuthorityKeeper,
+  authorities: AuthoritySnapshot,
   trust: TrustInForce,
   roots: readonly MeshRoot[],
   now: number,
@@ -52,7 +52,7 @@ export function availabilityHolds(
   for (const root of roots) {
     const { name, role } = root;
     holds.push(...unfitHolds(authorities, trust, root, now));
-    const problem = authorities.problemOf(name);
+    const problem = authorities.problem(name);
     if (problem === undefined || role === "inactive" || name === signer.name || problem.code === "MR1005") continue;
     if (trustableRoots(authorities, trust).has(name))
       holds.push(hold("RootNotAvailable", name, `use ${name}`, problem, "it validates on, but can't sign"));
@@ -61,7 +61,7 @@ export function availabilityHolds(
 }
 
 /** A root that validates harms nobody by what it can't carry; the signer is asked for certificates all the time. */
-function unfitHolds(authorities: AuthorityKeeper, trust: TrustInForce, root: MeshRoot, now: number): Hold[] {
+function unfitHolds(authorities: AuthoritySnapshot, trust: TrustInForce, root: MeshRoot, now: number): Hold[] {
   const record = authorities.trusted.get(root.name);
   if (record === undefined || root.role === "inactive" || !trust.mesh.includes(record.id)) return [];
   const isSigner = record.id === trust.signer;

@@ -49,20 +49,24 @@ export class KnownRoots {
       this.#unreadable() ??
       checkSet(roots, this.#namespace) ??
       this.#authorities.changedUnderneath(roots, this.specs) ??
-      unusableRoot(this.#authorities, trust, roots)
+      unusableRoot(this.#authorities.snapshot, trust, roots)
     );
   }
 
   desired(trust: TrustInForce, now: number): DesiredTrust {
-    const desired = withoutEnded(desiredTrust(this.listing.roots, trustableRoots(this.#authorities, trust)), now);
+    const desired = withoutEnded(
+      desiredTrust(this.listing.roots, trustableRoots(this.#authorities.snapshot, trust)),
+      now,
+    );
     const canSign = (root: TrustedRoot) =>
-      this.#authorities.signingProblem(root, now) === undefined &&
+      this.#authorities.snapshot.signingProblem(root, now) === undefined &&
       // The incumbent stays through what may pass by itself; nobody moves to a CA that can't sign now.
-      (root.id === trust.signer || this.#authorities.ailment(root.id) === undefined);
+      (root.id === trust.signer || this.#authorities.snapshot.ailment(root.id) === undefined);
     const declared = ({ name }: TrustedRoot) => this.listing.roots.find((root) => root.name === name);
     const isFit = (root: TrustedRoot) =>
       root.id === trust.signer ||
-      (this.#authorities.isProven(root.name) && this.#authorities.unfitToSign(root, declared(root), now) === undefined);
+      (this.#authorities.snapshot.isProven(root.name) &&
+        this.#authorities.snapshot.unfitToSign(root, declared(root), now) === undefined);
     const able = desired.signers.filter(canSign);
     const fit = able.filter(isFit);
     if (fit.length > 0) return { ...desired, signers: fit };
@@ -81,7 +85,7 @@ export class KnownRoots {
   /** True when a root was loaded that was not on record. */
   remember(): boolean {
     const added = this.listing.roots.filter(
-      (root) => !this.specs.has(root.name) && this.#authorities.trusted.has(root.name),
+      (root) => !this.specs.has(root.name) && this.#authorities.snapshot.trusted.has(root.name),
     );
     for (const root of added) this.specs.set(root.name, root.provider);
     return added.length > 0;

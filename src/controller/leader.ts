@@ -104,11 +104,12 @@ export class Leader {
   }
 
   #report(trust: TrustInForce, plan: Plan, now: number): void {
-    const { authorities, log, roots } = this.#deps;
-    const holds = [...availabilityHolds(authorities, trust, roots.listing.roots, now), ...plan.holds];
+    const { log, roots } = this.#deps;
+    const { snapshot } = this.#deps.authorities;
+    const holds = [...availabilityHolds(snapshot, trust, roots.listing.roots, now), ...plan.holds];
     reportHolds(log, this.#holds, holds);
     this.#holds = holds;
-    const ending = authorities.endsSoon(rootOf(trust, trust.signer), now);
+    const ending = snapshot.endsSoon(rootOf(trust, trust.signer), now);
     this.#endReported = reportEnd(log, ending, this.#endReported, now);
   }
 

@@ -39,7 +39,6 @@ export type LeafCacheDeps = {
   /** When to renew a leaf that ends at `notAfter`, looked at from `now`; all in milliseconds since the epoch. */
   readonly renewalTime: (now: number, notAfter: number) => number;
   readonly log: Log;
-  readonly onIssued: (proxy: ProxyIdentity) => void;
   /** Whether its authority would be asked now; else it is better to ask a little later. Default: always. */
   readonly isReady?: (root: RootId) => boolean;
   /** In [0, 1). */
@@ -75,6 +74,7 @@ export class LeafCache {
   readonly #holders = new Map<string, Holder>();
   readonly #deps: LeafCacheDeps;
   readonly #rate = tokenBucket(ISSUE_RATE);
+  readonly #listeners = new Set<(proxy: ProxyIdentity) => void>();
 
   constructor(deps: LeafCacheDeps) {
     this.#deps = deps;
@@ -82,7 +82,7 @@ export class LeafCache {
 
   /**
    * The leaf that this proxy should run under `signer`, or undefined while there is none; then one is being made, and
-   * `onIssued` tells when it is there. A leaf that is due for renewal stays the answer until its successor is ready. `kept` is
+   * listeners hear when it is there. A leaf that is due for renewal stays the answer until its successor is ready. `kept` is
    * a good leaf that the proxy says it holds: where we have none, that one is the answer, and nothing is made (E15).
    */
   current(kind: LeafKind, proxy: ProxyIdentity, signer: RootId, kept?: LeafContent): Leaf | KeptLeaf | undefined {
@@ -120,6 +120,16 @@ export class LeafCache {
     return leaf?.privateKeyPem !== undefined && leaf.fingerprint === version ? leaf : undefined;
   }
 
+  /** Called when this proxy may get another leaf than before. Returns the way to end it. */
+  subscribe(listener: (proxy: ProxyIdentity) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  #tell(proxy: ProxyIdentity): void {
+    for (const listener of this.#listeners) listener(proxy);
+  }
+
   #holder(kind: LeafKind, proxy: ProxyIdentity): Holder {
     const known = this.#holders.get(key(kind, proxy));
     if (known !== undefined) return known;
@@ -139,7 +149,7 @@ export class LeafCache {
     const mine: Making = { kind: "making", root: signer };
     holder.making = mine;
     const { doubt } = clockSpan(this.#deps.clock);
-    const { clock, log, make, onIssued, renewalTime } = this.#deps;
+    const { clock, log, make, renewalTime } = this.#deps;
     const name = `${proxy.serviceAccount}.${proxy.namespace}.${proxy.trustDomain}`;
     if (leaf !== undefined) {
       const why = leaf.root === signer ? whyRenewed(leaf, now) : "in progress root certificate rotation";
@@ -151,7 +161,7 @@ export class LeafCache {
         if (holder.making !== mine) return;
         holder.making = IDLE;
         holder.leaf = { ...made, root: signer, renewAt: renewalTime(clock.now(), made.notAfter), doubt };
-        onIssued(proxy);
+        this.#tell(proxy);
       },
       (error: unknown) => {
         const pauseMs = pauseAfter(failures + 1, RETRY, (this.#deps.random ?? Math.random)());
@@ -161,7 +171,7 @@ export class LeafCache {
           { component: "certificate", proxy: proxy.uuid, err: error },
           `Cert ${name} could not be issued; next try in ${Math.ceil(pauseMs / 1000)}s`,
         );
-        clock.after(pauseMs, () => onIssued(proxy));
+        clock.after(pauseMs, () => this.#tell(proxy));
       },
     );
   }

@@ -57,6 +57,7 @@ export class MeshSecrets {
   readonly #log: Log;
   /** Undefined until it could be read once: then nobody knows whether a service exists. */
   #services: Services | undefined;
+  readonly #listeners = new Set<(proxy: string | undefined) => void>();
   #bundles = new Map<string, Bundle>();
   #bundlesOf: TrustInForce | undefined;
   #needed: { at: number; trust: TrustInForce; signer: RootId; roots: RootId[] } | undefined;
@@ -66,6 +67,7 @@ export class MeshSecrets {
     this.#issuer = deps.issuer;
     this.#clock = deps.clock;
     this.#log = deps.log;
+    deps.issuer.subscribe(({ uuid }) => this.lookAgain(uuid));
     deps.controller.setWanted((proxy, name, consumer) => this.wanted(proxy, name, consumer));
   }
 
@@ -73,6 +75,18 @@ export class MeshSecrets {
     this.#services = services;
     this.#bundlesOf = undefined;
     this.#controller.replan();
+    this.lookAgain();
+  }
+
+  /** Called when offers to one proxy, or to all, may have changed. Returns the way to end it. */
+  subscribe(listener: (proxy: string | undefined) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Has what is offered to this proxy, or to all, looked at again. */
+  lookAgain(proxy?: string): void {
+    for (const listener of this.#listeners) listener(proxy);
   }
 
   /** `has`: the version that the client holds, as this stream sent it or the client reported it. */

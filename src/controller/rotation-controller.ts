@@ -142,22 +142,25 @@ export class RotationController {
 
   /** Roots whose authority is loaded, by name of their MRC. */
   get loadedRoots(): ReadonlyMap<string, TrustedRoot> {
-    return this.#deps.authorities.trusted;
+    return this.#deps.authorities.snapshot.trusted;
   }
 
   /** Roots whose authority could not be had, and why. */
   get authorityProblems(): readonly (Problem & { readonly root: string })[] {
-    return this.#deps.authorities.problems;
+    return this.#deps.authorities.snapshot.problems;
   }
 
   /** Why no leaf can be issued, for a readiness probe; undefined where all is well. */
   get signingProblem(): Problem | undefined {
-    return this.#deps.authorities.signingProblem(rootOf(this.trust, this.trust.signer), this.#deps.clock.now());
+    return this.#deps.authorities.snapshot.signingProblem(
+      rootOf(this.trust, this.trust.signer),
+      this.#deps.clock.now(),
+    );
   }
 
   /** MR3009, while the signer is near its end. */
   get signerEndsSoon(): Problem | undefined {
-    return this.#deps.authorities.endsSoon(rootOf(this.trust, this.trust.signer), this.#deps.clock.now());
+    return this.#deps.authorities.snapshot.endsSoon(rootOf(this.trust, this.trust.signer), this.#deps.clock.now());
   }
 
   /** The identities that the mesh knows. */
@@ -264,7 +267,7 @@ export class RotationController {
   /** True when another plan may find another change. */
   async #advance(): Promise<boolean> {
     // A CA that answers in time is planned with; its answer brings the next plan.
-    if (this.#deps.authorities.isAboutToKnow(this.trust)) return false;
+    if (this.#deps.authorities.snapshot.isAboutToKnow(this.trust)) return false;
     const next = await this.#leader.decide(this.trust, this.ledger, this.#recoveringSince);
     if (next === undefined) return false;
     this.#follower.adopt(next);
@@ -305,12 +308,12 @@ async function firstTrust(
 ): Promise<TrustInForce> {
   authorities.follow(listing.roots, undefined, names);
   await authorities.settled(FIRST_START_MS);
-  for (const { name } of listing.roots) raise(authorities.problem(name));
+  for (const { name } of listing.roots) raise(authorities.snapshot.refusal(name));
   raise(firstUnreadable(listing) ?? checkSet(listing.roots, settings.namespace));
-  const trust = initialTrust(desiredTrust(listing.roots, authorities.trusted));
+  const trust = initialTrust(desiredTrust(listing.roots, authorities.snapshot.trusted));
   if (trust === undefined)
     throw new MeshrootError("MR1007", "no active root can sign", "Give one MeshRootCertificate the role active.");
-  raise(authorities.signingProblem(rootOf(trust, trust.signer), clock.now()));
+  raise(authorities.snapshot.signingProblem(rootOf(trust, trust.signer), clock.now()));
   roots.remember();
   await saveTrust(state, trust, roots.specs, undefined);
   return trust;

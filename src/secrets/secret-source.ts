@@ -38,12 +38,13 @@ export class SecretSource implements ResourceSource<ClientIdentity> {
     deps.controller.subscribe((what) => {
       if (what !== "trust") return;
       this.#bundles = new Map();
-      this.changed();
+      this.#wake();
     });
+    deps.secrets.subscribe((proxy) => this.#wake(proxy));
   }
 
   /** Tells the streams of one proxy, or of all, that an offer may have changed. */
-  changed(proxy?: string): void {
+  #wake(proxy?: string): void {
     const sets = proxy === undefined ? [...this.#sessions.values()] : [this.#sessions.get(proxy) ?? []];
     tellAll(sets.flatMap((set) => [...set].map((session) => () => session.wake())));
   }

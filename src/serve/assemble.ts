@@ -7,6 +7,7 @@ import type { MeshRoot } from "../core/roots/mesh-root.ts";
 import type { TrustInForce } from "../core/roots/trust.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Log } from "../ports/log.ts";
+import type { CertificateProvider } from "../ports/provider.ts";
 import type { StateStore, Store } from "../ports/store.ts";
 import { createTresor } from "../providers/tresor.ts";
 import { checkedTrust } from "./checked-trust.ts";
@@ -30,26 +31,33 @@ export type MeshDeps = {
   readonly log: Log;
   /** For tests with roots that the proof would refuse. */
   readonly proofs?: RootProofs | undefined;
+  /** In the place of those of this version. */
+  readonly providers?: readonly CertificateProvider[] | undefined;
 };
 
 export function assemble(store: Store, config: MeshSettings, deps: MeshDeps): Mesh {
-  const { clock, log, proofs = rootProofs(config) } = deps;
-  const { secrets } = store;
-  const { rootKeyAlgorithm: keyAlgorithm, rootValidityMs } = config;
-  const tresor = createTresor({
-    secrets,
-    clock,
-    ...(keyAlgorithm === undefined ? {} : { keyAlgorithm }),
-    ...(rootValidityMs === undefined ? {} : { rootValidityMs }),
-  });
-  const authorities = new AuthorityKeeper({ providers: [tresor], proofs, clock, log });
+  const { clock, log, proofs = rootProofs(config), providers = providersOf(store, config, clock) } = deps;
+  const authorities = new AuthorityKeeper({ providers, proofs, clock, log });
   return {
     state: { trust: checkedTrust(store.trust), evidence: store.evidence },
     authorities,
     async examine(root, trust, names) {
-      const { provider } = root;
-      const isThere = provider.kind === "tresor" && (await secrets.read(provider.secretRef)) !== undefined;
+      const provider = providers.find(({ kind }) => kind === root.provider.kind);
+      const isThere = (await provider?.custody?.has(root.provider)) ?? provider !== undefined;
       if (isThere) await authorities.examine(root, trust, names);
     },
   };
+}
+
+/** One of each kind that this version has. */
+function providersOf({ secrets }: Store, config: MeshSettings, clock: Clock): readonly CertificateProvider[] {
+  const { rootKeyAlgorithm: keyAlgorithm, rootValidityMs } = config;
+  return [
+    createTresor({
+      secrets,
+      clock,
+      ...(keyAlgorithm === undefined ? {} : { keyAlgorithm }),
+      ...(rootValidityMs === undefined ? {} : { rootValidityMs }),
+    }),
+  ];
 }

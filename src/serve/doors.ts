@@ -1,13 +1,32 @@
-/** What is said of connections that were turned away at a door: the first one, then a count once a minute. */
+/** The doors of a server: how many connections each takes, and what is said of those that were turned away. */
 
+import type { Door } from "../ops/keep-door.ts";
 import type { Metrics } from "../ops/metrics.ts";
 import type { Log } from "../ports/log.ts";
 import type { TurnedAway } from "../runtime/doorkeeper.ts";
+import { connectionBudget, openFilesLimit } from "../runtime/open-files.ts";
+
+export type Doors = {
+  /** Limits of a door where nobody can prove who he is. */
+  to(name: string): Door;
+  /** Those of the port for proxies. */
+  toXds(): { maxConnections: number; maxHandshakes: number; turnedAway: (why: TurnedAway, address: string) => void };
+};
+
+/** Shares what this process may have open between all its doors. */
+export function doorsOf({ metrics, log }: { readonly metrics: Metrics; readonly log: Log }): Doors {
+  const budget = connectionBudget(openFilesLimit());
+  const turnedAway = (name: string) => turnedAwayAt(name, metrics, log, () => performance.now());
+  return {
+    to: (name) => ({ maxConnections: budget.each, turnedAway: turnedAway(name) }),
+    toXds: () => ({ maxConnections: budget.xds, maxHandshakes: budget.xdsStrangers, turnedAway: turnedAway("xds") }),
+  };
+}
 
 const SAY_EVERY_MS = 60_000;
 
-/** `now`: milliseconds of a clock that nobody sets. */
-export function turnedAwayAt(door: string, metrics: Metrics, log: Log, now: () => number) {
+/** The first one, then a count once a minute. `now`: milliseconds of a clock that nobody sets. */
+function turnedAwayAt(door: string, metrics: Metrics, log: Log, now: () => number) {
   let count = 0;
   let saidAt = Number.NEGATIVE_INFINITY;
   return (why: TurnedAway, address: string): void => {

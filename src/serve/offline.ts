@@ -68,12 +68,12 @@ export async function offlineStatus(dataDir: string, namespace: string): Promise
     roots,
     // Gates are a server's matter; what is wrong with roots can be seen without one.
     holds: [
-      ...availabilityHolds(authorities, trust, roots.roots, now),
+      ...availabilityHolds(authorities.snapshot, trust, roots.roots, now),
       ...(problem === undefined ? [] : [rolesHold(problem)]),
     ],
     loadedRoots: new Map(Object.values(trust.roots).map((root) => [root.name, root])),
-    authorityProblems: authorities.problems,
-    signerEndsSoon: authorities.endsSoon(rootOf(trust, trust.signer), now),
+    authorityProblems: authorities.snapshot.problems,
+    signerEndsSoon: authorities.snapshot.endsSoon(rootOf(trust, trust.signer), now),
   };
   const nothing = () => undefined;
   return meshStatus({

@@ -1,7 +1,6 @@
 /** Our own certificate on the xDS port: at the start, and for as long as the server runs. */
 
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import type { Logger } from "pino";
 import { clockSpan } from "../controller/checked-clock.ts";
 import type { RotationController } from "../controller/rotation-controller.ts";
 import { MeshrootError } from "../core/errors.ts";
@@ -10,6 +9,7 @@ import { complainer } from "../ops/complainer.ts";
 import { inspect } from "../pki/inspect.ts";
 import { renewalTime } from "../pki/profiles.ts";
 import type { Clock } from "../ports/clock.ts";
+import type { Log } from "../ports/log.ts";
 import { MANAGED_BY, type SecretStore } from "../ports/store.ts";
 import type { ClientIdentity } from "../secrets/client-identity.ts";
 import type { XdsServer } from "../xds/server.ts";
@@ -34,7 +34,7 @@ export function keepCredentials(
   controller: RotationController,
   own: ServerCredentials,
   xds: XdsServer<ClientIdentity>,
-  log: Logger,
+  log: Log,
 ): void {
   const complain = complainer(log.error.bind(log), "xds");
   let installed = "";
@@ -73,15 +73,15 @@ type Entry = {
  * deleted MRC's key is destroyed at once, while its certificate stays on the xDS port until no connection needs it (C5).
  */
 export class ServerCredentials {
-  readonly #issuing: CertificateMaker;
+  readonly #certificates: CertificateMaker;
   readonly #secrets: SecretStore;
   readonly #ref: { readonly name: string; readonly namespace: string };
   readonly #clock: Clock;
   #isSaved = true;
   #current: Entry | undefined;
 
-  constructor(deps: { issuing: CertificateMaker; secrets: SecretStore; namespace: string; clock: Clock }) {
-    this.#issuing = deps.issuing;
+  constructor(deps: { certificates: CertificateMaker; secrets: SecretStore; namespace: string; clock: Clock }) {
+    this.#certificates = deps.certificates;
     this.#secrets = deps.secrets;
     this.#clock = deps.clock;
     this.#ref = { name: "meshroot-xds-server", namespace: deps.namespace };
@@ -118,7 +118,7 @@ export class ServerCredentials {
   }
 
   async #make(root: RootId) {
-    const made = await this.#issuing.server(root);
+    const made = await this.#certificates.server(root);
     return this.#entry(root, made.chainPem, made.privateKeyPem, made);
   }
 

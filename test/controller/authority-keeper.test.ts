@@ -38,7 +38,7 @@ async function start(...names: string[]) {
   const ca = (name: string) => cas.get(name) as ScriptedCa;
   /** What a mesh knows that has run on these roots. */
   const known = (roots: readonly MeshRoot[]): Known => {
-    const trust = initialTrust(desiredTrust(roots, keeper.trusted));
+    const trust = initialTrust(desiredTrust(roots, keeper.snapshot.trusted));
     assert.ok(trust);
     return { trust, specs: new Map(roots.map(({ name, provider }) => [name, provider])) };
   };
@@ -55,7 +55,7 @@ async function start(...names: string[]) {
   };
   const issue = async (name: string) => {
     const { publicKey } = await generateKeyPair("ec-p256");
-    const record = keeper.trusted.get(name);
+    const record = keeper.snapshot.trusted.get(name);
     assert.ok(record);
     const period = { now: clock.now(), validityMs: HOUR_MS };
     return keeper.issue(record.id, serviceLeaf(BOOKBUYER, FORM, period, publicKey));
@@ -70,12 +70,12 @@ test("D12: a CA that never answers keeps nobody else waiting, and is said to", a
   await begin([root("a", "active")]);
   const before = known([root("a", "active")]);
   await begin(roots, before);
-  assert.deepEqual([...keeper.trusted.keys()], ["a"]);
-  assert.deepEqual(keeper.problem("b"), undefined, "it may come in a moment");
+  assert.deepEqual([...keeper.snapshot.trusted.keys()], ["a"]);
+  assert.deepEqual(keeper.snapshot.refusal("b"), undefined, "it may come in a moment");
   await clock.advance(1_000);
-  assert.match(keeper.problem("b")?.message ?? "", /root b: its certificate authority has not answered yet/);
+  assert.match(keeper.snapshot.refusal("b")?.message ?? "", /root b: its certificate authority has not answered yet/);
   await clock.advance(9_000);
-  assert.equal(keeper.problem("b")?.code, "MR3011");
+  assert.equal(keeper.snapshot.refusal("b")?.code, "MR3011");
   assert.equal(said.length, 1);
   for (let minute = 0; minute < 60; minute += 1) {
     await clock.advance(60_000);
@@ -83,7 +83,7 @@ test("D12: a CA that never answers keeps nobody else waiting, and is said to", a
   }
   assert.ok(ca("b").pending <= 16, `${ca("b").pending} calls hang`);
   assert.equal(said.length, 1, "once");
-  assert.equal(keeper.problem("a"), undefined);
+  assert.equal(keeper.snapshot.refusal("a"), undefined);
 });
 
 test("a CA that answers late is found then, without a plan having waited", async () => {
@@ -98,7 +98,7 @@ test("a CA that answers late is found then, without a plan having waited", async
   await clock.advance(5_000);
   ca("b").recover();
   await clock.rest();
-  assert.deepEqual([...keeper.trusted.keys()], ["a", "b"]);
+  assert.deepEqual([...keeper.snapshot.trusted.keys()], ["a", "b"]);
   assert.equal(told, before + 1);
 });
 
@@ -112,10 +112,10 @@ test("a root that has changed underneath signs no more; the mesh keeps the one t
   await ca("a").changeRoot();
   await clock.advance(30_000);
   await settle(roots, before);
-  assert.equal(keeper.trusted.get("a")?.fingerprint, fingerprint);
-  const record = keeper.trusted.get("a");
+  assert.equal(keeper.snapshot.trusted.get("a")?.fingerprint, fingerprint);
+  const record = keeper.snapshot.trusted.get("a");
   assert.ok(record);
-  assert.equal(keeper.signingProblem(record, clock.now())?.code, "MR3010");
+  assert.equal(keeper.snapshot.signingProblem(record, clock.now())?.code, "MR3010");
   const calls = ca("a").calls.length;
   await assert.rejects(issue("a"), { code: "MR3010" });
   assert.equal(ca("a").calls.length, calls, "it is not even asked");
@@ -129,8 +129,8 @@ test("a root that changed while no server ran is not taken for the one that the 
   const before = first.known(roots);
   const { keeper, settle } = await start("a");
   await settle(roots, before);
-  assert.equal(keeper.problem("a")?.code, "MR3010");
-  assert.deepEqual([...keeper.trusted], []);
+  assert.equal(keeper.snapshot.refusal("a")?.code, "MR3010");
+  assert.deepEqual([...keeper.snapshot.trusted], []);
 });
 
 test("a root that nobody has used yet may change", async () => {
@@ -139,7 +139,7 @@ test("a root that nobody has used yet may change", async () => {
   await ca("a").changeRoot();
   await clock.advance(30_000);
   await settle([root("a", "active")]);
-  assert.equal(keeper.trusted.get("a")?.fingerprint, ca("a").root.fingerprint);
+  assert.equal(keeper.snapshot.trusted.get("a")?.fingerprint, ca("a").root.fingerprint);
 });
 
 test("one miss is no ailment: a file is written anew, a connection breaks", async () => {
@@ -147,20 +147,20 @@ test("one miss is no ailment: a file is written anew, a connection breaks", asyn
   const roots = [root("a", "active")];
   await settle(roots);
   const before = known(roots);
-  const { id = "" } = keeper.trusted.get("a") ?? {};
+  const { id = "" } = keeper.snapshot.trusted.get("a") ?? {};
   ca("a").mood = "fails";
   await clock.advance(30_000);
   await settle(roots, before);
-  assert.equal(keeper.ailment(id), undefined);
+  assert.equal(keeper.snapshot.ailment(id), undefined);
   await clock.advance(5_000);
   await settle(roots, before);
-  assert.equal(keeper.ailment(id)?.code, "MR1011");
-  assert.equal(keeper.trusted.has("a"), true, "it validates on");
+  assert.equal(keeper.snapshot.ailment(id)?.code, "MR1011");
+  assert.equal(keeper.snapshot.trusted.has("a"), true, "it validates on");
   ca("a").recover();
   await issue("a");
   await clock.advance(5_000);
   await settle(roots, before);
-  assert.equal(keeper.ailment(id), undefined);
+  assert.equal(keeper.snapshot.ailment(id), undefined);
 });
 
 test("a CA that says that it can't sign now is no signer to move to", async () => {
@@ -168,14 +168,14 @@ test("a CA that says that it can't sign now is no signer to move to", async () =
   const problem = { code: "MR1011", message: "sealed", hint: "Unseal it." } as const;
   ca("a").health = { kind: "ails", problem };
   await settle([root("a", "passive")]);
-  const { id = "" } = keeper.trusted.get("a") ?? {};
-  assert.deepEqual(keeper.ailment(id), problem);
+  const { id = "" } = keeper.snapshot.trusted.get("a") ?? {};
+  assert.deepEqual(keeper.snapshot.ailment(id), problem);
 });
 
 test("a CA that fails to sign counts as ailing, and is asked rarely", async () => {
   const { ca, keeper, settle, issue, clock } = await start("a");
   await settle([root("a", "active")]);
-  const { id = "" } = keeper.trusted.get("a") ?? {};
+  const { id = "" } = keeper.snapshot.trusted.get("a") ?? {};
   ca("a").mood = "fails";
   for (let count = 0; count < 1_000; count += 1) {
     if (keeper.isReady(id)) await assert.rejects(issue("a"));
@@ -183,7 +183,7 @@ test("a CA that fails to sign counts as ailing, and is asked rarely", async () =
   }
   const asked = ca("a").calls.filter((call) => call === "issue").length;
   assert.ok(asked >= 8 && asked <= 15, `${asked} calls in a minute`);
-  assert.equal(keeper.ailment(id)?.code, "MR1011");
+  assert.equal(keeper.snapshot.ailment(id)?.code, "MR1011");
 });
 
 test("Tresor: what the mesh has run on is never made anew, whatever is left of it", async () => {
@@ -201,7 +201,7 @@ test("Tresor: what the mesh has run on is never made anew, whatever is left of i
       await clock.advance(30_000);
       await settle(roots, before);
     }
-    assert.equal(keeper.problemOf("a")?.code, left === undefined ? "MR2005" : "MR3001");
+    assert.equal(keeper.snapshot.problem("a")?.code, left === undefined ? "MR2005" : "MR3001");
     const restarted = new AuthorityKeeper({
       providers: [createTresor({ secrets, clock })],
       proofs: trustingProofs(),
@@ -210,7 +210,7 @@ test("Tresor: what the mesh has run on is never made anew, whatever is left of i
     });
     restarted.follow(roots, before);
     await restarted.settled(Number.MAX_SAFE_INTEGER);
-    assert.equal(restarted.problem("a")?.code, left === undefined ? "MR2005" : "MR3001");
+    assert.equal(restarted.snapshot.refusal("a")?.code, left === undefined ? "MR2005" : "MR3001");
     assert.deepEqual(secrets.writes.slice(1), []);
   }
 });
@@ -224,10 +224,10 @@ test("a provider that this version lacks is said, once, by the name of its root"
     issuerGroup: "cert-manager.io",
   } as const;
   for (let count = 0; count < 3; count += 1) await settle([meshRoot("a", "passive", { provider })]);
-  assert.equal(keeper.problem("a")?.code, "MR1011");
+  assert.equal(keeper.snapshot.refusal("a")?.code, "MR1011");
   assert.deepEqual(said, ["MR1011 root a: provider certManager is not available in this version"]);
   await settle([]);
-  assert.equal(keeper.problem("a"), undefined);
+  assert.equal(keeper.snapshot.refusal("a"), undefined);
 });
 
 test("of two new roots that can't be told apart the first in the list counts, whichever answers first", async () => {
@@ -253,10 +253,10 @@ test("of two new roots that can't be told apart the first in the list counts, wh
   await clock.rest();
   ca("a").recover();
   await clock.rest();
-  assert.deepEqual([...told.trusted.keys()], ["a"]);
-  assert.equal(told.problem("b")?.message, "root b: b is like a");
+  assert.deepEqual([...told.snapshot.trusted.keys()], ["a"]);
+  assert.equal(told.snapshot.refusal("b")?.message, "root b: b is like a");
   await settle([]);
-  assert.deepEqual([...keeper.trusted], []);
+  assert.deepEqual([...keeper.snapshot.trusted], []);
 });
 
 test("deleted keys are destroyed in the background, and again where that failed", async () => {
@@ -274,5 +274,5 @@ test("deleted keys are destroyed in the background, and again where that failed"
   await clock.rest();
   assert.equal(keeper.destroy("a", spec, false), true);
   assert.equal(secrets.secrets.size, 0);
-  assert.equal(keeper.trusted.size, 0);
+  assert.equal(keeper.snapshot.trusted.size, 0);
 });

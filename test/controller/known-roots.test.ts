@@ -63,7 +63,7 @@ async function startWith(cas: Readonly<Record<string, Ca>>, ...roots: MeshRoot[]
   const authorities = new AuthorityKeeper({ providers: [provider], proofs: trustingProofs(), clock, log: QUIET });
   authorities.follow(roots, undefined);
   await authorities.settled(1_000);
-  const trust = initialTrust(desiredTrust(roots, authorities.trusted));
+  const trust = initialTrust(desiredTrust(roots, authorities.snapshot.trusted));
   assert.ok(trust);
   const listing = { roots, outdated: [], problems: [] };
   const known = new KnownRoots({ authorities, namespace: "osm-system", listing, specs: new Map() });

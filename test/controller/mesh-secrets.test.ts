@@ -19,7 +19,7 @@ function restarted() {
   const made = { fingerprint: "M", root: "b", privateKeyPem: "-", notAfter: now + 1e9 } as Leaf;
   const secrets = new MeshSecrets({
     controller: { ...controller, setWanted() {}, replan() {} } as unknown as RotationController,
-    issuer: { current: () => made } as unknown as LeafCache,
+    issuer: { current: () => made, subscribe: () => () => undefined } as unknown as LeafCache,
     clock: { now: () => desk.now, after: () => () => undefined },
     log: QUIET,
   });

@@ -79,16 +79,19 @@ async function start(t: TestContext, spoil: (issue: Issue) => Issue) {
     xdsCertValidityMs: 24 * HOUR_MS,
   } as const;
   const issuing = new CertificateMaker(authorities, clock, options);
-  let source: SecretSource | undefined;
   const issuer = new LeafCache({
     clock,
     log,
     random: () => 1,
     make: issuing.leaf,
     renewalTime: (_now, notAfter) => notAfter,
-    onIssued: ({ uuid }) => source?.changed(uuid),
   });
-  source = new SecretSource({ controller, secrets: new MeshSecrets({ controller, issuer, clock, log }), clock, log });
+  const source = new SecretSource({
+    controller,
+    secrets: new MeshSecrets({ controller, issuer, clock, log }),
+    clock,
+    log,
+  });
 
   const front = await makeTestRoot("front");
   const server = await makeTestLeaf(front, { dns: [SERVER_NAME] });

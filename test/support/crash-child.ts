@@ -52,7 +52,9 @@ async function run(orders: Orders): Promise<void> {
   const write = (line: string) => void writeSync(1, line);
   const log = createLog({ level: config.logLevel, format: "json", destination: { write } });
   try {
-    const { xdsPort, httpPort } = await serve(config, log, "test", clockOf(orders), crashAt(orders));
+    const { xdsPort, httpPort } = await serve(config, log, {
+      ...{ version: "test", clock: clockOf(orders), beforeStep: crashAt(orders) },
+    });
     process.send?.({ xdsPort, httpPort });
   } catch (error) {
     writeSync(2, `${error instanceof Error ? error.stack : String(error)}\n`);

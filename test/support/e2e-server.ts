@@ -52,10 +52,11 @@ export async function serveHere(
     withDefaults(dataDir, settings).map(([setting, value]) => [setting.replace(/Ms$/, ""), value]),
   );
   const lines: string[] = [];
-  const config = { ...loadConfig(flags, {}), ...extras.config };
+  const { config: more, ...options } = extras;
+  const config = { ...loadConfig(flags, {}), ...more };
   const destination = { write: (line: string) => void lines.push(line) };
   const log = createLog({ level: config.logLevel, format: config.logFormat, destination });
-  const server = await serve(config, log, "test", extras.clock, undefined, extras.proofs);
+  const server = await serve(config, log, { version: "test", ...options });
   return { xdsPort: server.xdsPort, httpPort: server.httpPort, logText: () => lines.join(""), stop: server.stop };
 }
 

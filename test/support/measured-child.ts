@@ -51,7 +51,7 @@ async function obey(orders: Orders): Promise<unknown> {
 async function product(flags: Readonly<Record<string, string>>): Promise<unknown> {
   const config = loadConfig({ ...flags }, {});
   const log = createLog({ level: config.logLevel, format: "json" });
-  const { xdsPort, httpPort } = await serve(config, log, "test");
+  const { xdsPort, httpPort } = await serve(config, log, { version: "test" });
   return { xdsPort, httpPort };
 }
 

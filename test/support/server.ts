@@ -133,7 +133,7 @@ export async function prepareServer(
       clock = { ...shifted, monotonic: () => performance.now() };
     },
     async start() {
-      running = await serve(config, log, "1.2.3-test", clock, beforeStep);
+      running = await serve(config, log, { version: "1.2.3-test", clock, beforeStep });
       return running;
     },
     credential: (identity) => credential(identity),

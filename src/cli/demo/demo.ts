@@ -49,7 +49,7 @@ export async function runDemo(options: DemoOptions, version: string, signal: Abo
   await mkdir(config.dataDir, { recursive: true });
   await writeFile(join(config.dataDir, "services.yaml"), DemoMesh.services(NAMESPACE, names));
   const log = createLog({ level: "info", format: "json", destination: { write: () => undefined } });
-  const server = await serve(config, log, version);
+  const server = await serve(config, log, { version });
   const bootstrap = async (request: Parameters<typeof requestBootstrap>[1]) => {
     const answer = await requestBootstrap(config.dataDir, request);
     if (answer === undefined) throw new Error("the demo's own server does not answer");

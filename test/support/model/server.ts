@@ -88,7 +88,6 @@ export class Server {
     const issuer = new LeafCache({
       clock,
       log,
-      onIssued: (proxy) => source.changed(proxy.uuid),
       make: async (kind, proxy, root) => {
         parts.authorities.record(root);
         const isFirst = !parts.made.has(`${kind} ${proxy.uuid}`);

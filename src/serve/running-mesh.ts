@@ -1,0 +1,91 @@
+/** The heart of a server on one store: the controller, and all that makes certificates and says who gets them. */
+
+import type { Config } from "../config.ts";
+import type { CheckedClock } from "../controller/checked-clock.ts";
+import { LeafCache, type MakeLeaf } from "../controller/leaf-cache.ts";
+import { MeshSecrets } from "../controller/mesh-secrets.ts";
+import type { RootProofs } from "../controller/root-proofs.ts";
+import { RotationController } from "../controller/rotation-controller.ts";
+import { createMetrics, type Metrics } from "../ops/metrics.ts";
+import type { Log } from "../ports/log.ts";
+import type { CertificateProvider } from "../ports/provider.ts";
+import type { Services, Store } from "../ports/store.ts";
+import { SecretSource } from "../secrets/secret-source.ts";
+import { assemble, type Mesh } from "./assemble.ts";
+import { auditStandingWords } from "./audited-operator.ts";
+import { CertificateMaker, spreadRenewal } from "./certificate-maker.ts";
+import { firstRoot } from "./first-root.ts";
+
+export type RunningMesh = Pick<Mesh, "examine"> & {
+  readonly store: Store;
+  readonly config: Config;
+  readonly clock: CheckedClock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly controller: RotationController;
+  readonly certificates: CertificateMaker;
+  readonly secrets: MeshSecrets;
+  readonly source: SecretSource;
+  /** Who stands behind services from now on. */
+  setServices(services: Services): void;
+};
+
+type Around = Pick<RunningMesh, "store" | "config" | "clock" | "log"> & {
+  readonly proofs: RootProofs | undefined;
+  readonly providers: readonly CertificateProvider[] | undefined;
+};
+
+/** Makes the first root where there never was one. Throws what `RotationController.start` throws. The caller stops the controller. */
+export async function startMesh(around: Around): Promise<RunningMesh> {
+  const { store, config, clock, log } = around;
+  const { state, authorities, examine } = assemble(store, config, around);
+  await firstRoot(store, config, clock, log);
+  // A broken list is told of by its watch.
+  const read = await store.services.read();
+  let services = read.problems.length === 0 ? read.services : undefined;
+  const controller = await RotationController.start(
+    { clock, state, authorities, settings: gateSettings(config), log, services: () => services },
+    await store.roots.list(),
+  );
+  // Not by spreading them into Math.max: a call takes some 100,000 arguments.
+  clock.recall([...controller.ledger.proxies.values()].reduce((last, row) => Math.max(last, row.lastContactAt), 0));
+  auditStandingWords(controller.ledger, store.audit);
+
+  const metrics = createMetrics();
+  const certificates = new CertificateMaker(authorities, clock, config);
+  const issuer = new LeafCache({
+    clock,
+    log,
+    make: counted(certificates.leaf, metrics),
+    isReady: (root) => authorities.isReady(root),
+    renewalTime: spreadRenewal,
+  });
+  const secrets = new MeshSecrets({ controller, issuer, clock, log });
+  if (services !== undefined) secrets.setServices(services);
+  const source = new SecretSource({ controller, secrets, clock, log });
+  const setServices = (found: Services) => {
+    services = found;
+    secrets.setServices(found);
+  };
+  return { store, config, clock, log, metrics, controller, certificates, secrets, source, examine, setServices };
+}
+
+function gateSettings({ settleMs, recoveryWindowMs: recoveryMs, absentPolicy, namespace }: Config) {
+  return { settleMs, recoveryMs, absentPolicy, namespace };
+}
+
+function counted(make: MakeLeaf, metrics: Metrics): MakeLeaf {
+  return async (kind, proxy, root) => {
+    const end = metrics.certificateIssueSeconds.startTimer();
+    try {
+      const leaf = await make(kind, proxy, root);
+      metrics.certificatesIssued.inc({ kind, result: "ok" });
+      return leaf;
+    } catch (error) {
+      metrics.certificatesIssued.inc({ kind, result: "error" });
+      throw error;
+    } finally {
+      end();
+    }
+  };
+}
