@@ -1,22 +1,13 @@
 /** Composition root: gives the commands the real stores, clock and streams. */
 
 import { createReadStream, readFileSync } from "node:fs";
-import { join } from "node:path";
-import { requestExamination, serverStatus } from "./access/admin-client.ts";
-import type { CliContext, RootAdmin } from "./cli/context.ts";
+import { openMesh } from "./access/open-mesh.ts";
+import type { CliContext } from "./cli/context.ts";
 import { runCli } from "./cli/program.ts";
 import { untilSignal } from "./cli/until-signal.ts";
 import { MeshrootError } from "./core/errors.ts";
-import { DEFAULT_NAMESPACE } from "./core/roots/mesh-root.ts";
-import { takeLock } from "./runtime/file-lock.ts";
 import { readAtMost } from "./runtime/read-at-most.ts";
 import { decodeText, MAX_FILE_BYTES } from "./runtime/read-text.ts";
-import { openDataDir, requireDataDir } from "./stores/files/data-dir.ts";
-import { readRootDocuments } from "./stores/files/root-documents.ts";
-import { rootFiles } from "./stores/files/root-files.ts";
-
-/** How long a command waits for another one that edits roots. */
-const EDIT_WAIT_MS = 5000;
 
 /** What commands share with the process that they run in. */
 export type Surroundings = Pick<CliContext, "stdout" | "stderr" | "env" | "logDestination" | "untilSignal"> & {
@@ -46,14 +37,7 @@ export function run(argv: readonly string[], { stdin, ...surroundings }: Surroun
     version: packageVersion(),
     now: Date.now,
     readInput: (path) => readInput(path, stdin),
-    roots: rootsOf,
-    examineRoot: async (dataDir, root) => {
-      const answer = await requestExamination(dataDir, root);
-      if (answer === undefined)
-        await (await import("./serve/offline.ts")).offlineExamination(dataDir, root, process.env);
-    },
-    meshStatus: async (dataDir, namespace = DEFAULT_NAMESPACE) =>
-      (await serverStatus(dataDir)) ?? (await import("./serve/offline.ts")).offlineStatus(dataDir, namespace),
+    openMesh: (at) => openMesh(at, surroundings.env),
   });
 }
 
@@ -72,25 +56,4 @@ async function readInput(path: string, stdin: AsyncIterable<Buffer>): Promise<st
     const message = error instanceof Error ? error.message : String(error);
     throw new MeshrootError("MR5005", `can't read ${path}: ${message}`, "Check the path given with -f.", error);
   }
-}
-
-function rootsOf(path: string, namespace: string): RootAdmin {
-  const directory = join(path, "roots");
-  const files = rootFiles(directory, namespace);
-  return {
-    async list() {
-      await requireDataDir(path);
-      return files.list();
-    },
-    parse: (text) => readRootDocuments(text, { createdAt: Date.now(), defaultNamespace: namespace }),
-    async edit(work) {
-      const dataDir = await openDataDir(path, { lock: false });
-      const lock = await takeLock(dataDir.editLock, EDIT_WAIT_MS);
-      try {
-        return await work(files);
-      } finally {
-        await lock.release();
-      }
-    },
-  };
 }

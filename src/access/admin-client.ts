@@ -19,7 +19,17 @@ const ANSWER_WITHIN_MS = 30_000;
 
 type Question = { readonly method: "GET" | "POST"; readonly path: string; readonly body?: object };
 
-/** Undefined where no server runs on this data directory. */
+/** `MeshAccess` as far as a server answers; undefined where none runs on this data directory. */
+export function socketAccess(dataDir: string) {
+  return {
+    status: () => serverStatus(dataDir),
+    bootstrap: (request: BootstrapRequest) => requestBootstrap(dataDir, request),
+    operate: (request: OperatorRequest) => requestOperation(dataDir, request),
+    examine: (root: MeshRoot) => requestExamination(dataDir, root),
+  };
+}
+
+/** Undefined where no server runs on this data directory, here and below. */
 export function serverStatus(dataDir: string): Promise<MeshStatus | undefined> {
   return ask(dataDir, { method: "GET", path: "/v1/status" }, ANSWERS.status);
 }
@@ -37,8 +47,8 @@ export function requestOperation(dataDir: string, body: OperatorRequest): Promis
   return ask(dataDir, { method: "POST", path: "/v1/operator", body }, ANSWERS.operator);
 }
 
-/** Throws why the server would refuse this root. Undefined where no server runs. */
-export function requestExamination(dataDir: string, root: MeshRoot): Promise<object | undefined> {
+/** Throws why the server would refuse this root. */
+function requestExamination(dataDir: string, root: MeshRoot): Promise<object | undefined> {
   const body = { manifest: meshRootManifest(root) };
   return ask(dataDir, { method: "POST", path: "/v1/examine-root", body }, ANSWERS.examination);
 }

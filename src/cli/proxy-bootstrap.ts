@@ -1,7 +1,6 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { type Command, Option } from "commander";
-import { requestBootstrap } from "../access/admin-client.ts";
 import { loadConfig, type Setting } from "../config.ts";
 import { MeshrootError } from "../core/errors.ts";
 import { identityName, type ProxyKind, type ServiceIdentity } from "../core/identity.ts";
@@ -63,9 +62,8 @@ export function addProxyBootstrap(parent: Command, context: CliContext): void {
     const uuid = await knownProxy(certDir, identity);
     const request = { ...identity, kind: flags.kind, ...(uuid === undefined ? {} : { uuid }) };
     const config = loadConfig(flags, context.env);
-    const made =
-      (await requestBootstrap(config.dataDir, request)) ??
-      (await (await import("../serve/offline.ts")).offlineBootstrap(config, request));
+    const mesh = context.openMesh(config);
+    const made = await mesh.bootstrap(request, config);
     await mkdir(out, { recursive: true, mode: 0o700 });
     await writeCredentials(certDir, made);
     const files = renderProxyFiles({
@@ -89,7 +87,7 @@ export function addProxyBootstrap(parent: Command, context: CliContext): void {
         : `New credentials for proxy ${uuid} (${name}), ${until}. A running Envoy uses them on its next connection.\n` +
             "bootstrap.yaml and the SDS files were left as they are; delete them to have them written anew.\n",
     );
-    printWarnings(context, await context.meshStatus(config.dataDir).catch(() => undefined));
+    printWarnings(context, await mesh.status().catch(() => undefined));
     context.stdout(`${out}\n`);
   });
 }

@@ -1,11 +1,10 @@
 import type { Command } from "commander";
-import { requestOperation } from "../access/admin-client.ts";
 import type { OperatorAction, OperatorAnswer } from "../controller/operator.ts";
 import { MeshrootError } from "../core/errors.ts";
 import { ASSUMED_FOR, type AssumedFor } from "../core/evidence/ledger-state.ts";
 import type { CliContext } from "./context.ts";
 import { printWarnings } from "./print-holds.ts";
-import { openStore, type StoreFlags, withStore } from "./root-common.ts";
+import { openMesh, type StoreFlags, withStore } from "./root-common.ts";
 
 type Flags = StoreFlags & { readonly reason?: string; readonly undo?: boolean; readonly for?: string };
 
@@ -83,16 +82,14 @@ async function say(
     throw new MeshrootError("MR5001", `${VERB[action]} needs --reason`, `Say why with --reason TEXT.${take}`);
   }
   const some = assumedFor(flags.for);
-  const { dataDir } = openStore(context, flags);
+  const { mesh, dataDir } = openMesh(context, flags);
   const request = { action, name, reason, ...(some === undefined ? {} : { for: some }) };
-  const answer = await requestOperation(dataDir, request);
-  const done = answer ?? (await (await import("../serve/offline.ts")).offlineOperate(dataDir, request));
+  const { answer: done, live } = await mesh.operate(request);
   context.stdout(`proxy/${done.proxy} ${RESULT[action](done)}\n`);
   const warnings = action === "assume" ? done.for.map((what) => ASSUME_WARNINGS[what]) : [warning ?? []].flat();
   for (const one of warnings) context.stderr(`warning: ${one}\n`);
-  printWarnings(context, await context.meshStatus(dataDir).catch(() => undefined));
-  if (answer === undefined)
-    context.stderr(`No server runs on ${dataDir}: it is written down there, and holds when one starts.\n`);
+  printWarnings(context, await mesh.status().catch(() => undefined));
+  if (!live) context.stderr(`No server runs on ${dataDir}: it is written down there, and holds when one starts.\n`);
 }
 
 /** Throws MR5001. */

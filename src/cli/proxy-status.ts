@@ -4,7 +4,7 @@ import { MeshrootError } from "../core/errors.ts";
 import type { CliContext } from "./context.ts";
 import { age, type OutputFormat, outputOption, printItem, printList, type View } from "./output.ts";
 import { printHolds, remarkOnSource } from "./print-holds.ts";
-import { openStore, type StoreFlags, withStore } from "./root-common.ts";
+import { openMesh, type StoreFlags, withStore } from "./root-common.ts";
 
 /** `holds`: what waits for this proxy. */
 type Row = { readonly proxy: ProxyStatus; readonly now: number; readonly holds: readonly object[] };
@@ -46,8 +46,8 @@ export function addProxyStatus(parent: Command, context: CliContext): void {
   )
     .addOption(outputOption())
     .action(async (name: string | undefined, flags: StoreFlags & { output: OutputFormat }) => {
-      const { dataDir } = openStore(context, flags);
-      const status = await context.meshStatus(dataDir);
+      const { mesh, dataDir } = openMesh(context, flags);
+      const status = await mesh.status();
       const now = context.now();
       const rows = (status?.proxies ?? []).map((proxy) => ({ proxy, now, holds: holdsOn(proxy, status) }));
       const found = rows.filter(

@@ -1,26 +1,28 @@
 /** What the `root` commands share. */
 
 import type { Command } from "commander";
+import type { MeshAccess } from "../access/mesh-access.ts";
 import { loadSettings } from "../config.ts";
 import { MeshrootError } from "../core/errors.ts";
 import type { MeshRoot, RootListing } from "../core/roots/mesh-root.ts";
 import { type RotationStep, stepOf } from "../core/rotation/rotation-steps.ts";
-import type { CliContext, RootAdmin, RootEditor } from "./context.ts";
+import type { RootEditor } from "../ports/store.ts";
+import type { CliContext } from "./context.ts";
 import { table } from "./output.ts";
 import { printWarnings } from "./print-holds.ts";
 import { addSettings } from "./settings.ts";
 
 export type StoreFlags = { readonly dataDir?: string; readonly namespace?: string };
-export type OpenedStore = { readonly admin: RootAdmin; readonly dataDir: string; readonly namespace: string };
+export type OpenedMesh = { readonly mesh: MeshAccess; readonly dataDir: string; readonly namespace: string };
 
 /** Adds `--data-dir` and `--namespace`. */
 export function withStore(command: Command): Command {
   return addSettings(command, ["dataDir", "namespace"]);
 }
 
-export function openStore(context: CliContext, flags: StoreFlags): OpenedStore {
-  const { dataDir, namespace } = loadSettings(["dataDir", "namespace"], flags, context.env);
-  return { admin: context.roots(dataDir, namespace), dataDir, namespace };
+export function openMesh(context: CliContext, flags: StoreFlags): OpenedMesh {
+  const at = loadSettings(["dataDir", "namespace"], flags, context.env);
+  return { mesh: context.openMesh(at), ...at };
 }
 
 /** The root called `name` in the control namespace. Throws MR1009. */
@@ -69,22 +71,22 @@ function stepTable(before: readonly MeshRoot[], after: readonly MeshRoot[], name
 /** Edits roots under the lock, on a list that can be read; prints the row of the step table that it leaves and the one that it reaches. */
 export async function editRoots(
   context: CliContext,
-  store: OpenedStore,
+  opened: OpenedMesh,
   edit: (roots: RootEditor, listing: RootListing) => Promise<readonly MeshRoot[]>,
 ): Promise<void> {
-  const steps = await store.admin.edit(async (roots) => {
+  const steps = await opened.mesh.roots.edit(async (roots) => {
     const listing = await roots.list();
     refuseWhileBroken(listing);
     const after = await edit(roots, listing);
-    return stepTable(listing.roots, after, store.namespace);
+    return stepTable(listing.roots, after, opened.namespace);
   });
   context.stdout(steps);
-  await remarkOnServer(context, store);
+  await remarkOnServer(context, opened);
 }
 
 /** Whether someone will act on an edit. Only a remark: the edit is made either way. */
-async function remarkOnServer(context: CliContext, { dataDir }: OpenedStore): Promise<void> {
-  const status = await context.meshStatus(dataDir).catch(() => undefined);
+async function remarkOnServer(context: CliContext, { mesh, dataDir }: OpenedMesh): Promise<void> {
+  const status = await mesh.status().catch(() => undefined);
   printWarnings(context, status);
   if (status?.live !== true)
     context.stderr(`No server answers on ${dataDir}: the change takes effect when one runs (\`meshroot serve\`).\n`);

@@ -6,7 +6,7 @@ import { meshRootManifest } from "../core/roots/mesh-root-manifest.ts";
 import { parseMeshRoot } from "../core/roots/mesh-root-parse.ts";
 import { checkCreate } from "../core/roots/mesh-root-rules.ts";
 import type { CliContext } from "./context.ts";
-import { editRoots, incumbent, type OpenedStore, openStore, type StoreFlags, withStore } from "./root-common.ts";
+import { editRoots, incumbent, type OpenedMesh, openMesh, type StoreFlags, withStore } from "./root-common.ts";
 
 type CreateFlags = StoreFlags & {
   readonly file?: string;
@@ -34,20 +34,20 @@ export function addRootCreate(parent: Command, context: CliContext): void {
     .option("--secret-name <name>", "secret that keeps the new certificate authority (default NAME-ca)")
     .option("--accept-short-life <reason>", "take a CA that ends before this mesh could rotate away from it")
     .action(async (name: string | undefined, flags: CreateFlags) => {
-      const store = openStore(context, flags);
+      const opened = openMesh(context, flags);
       if ((name === undefined) === (flags.file === undefined)) throw usage("give either a name or -f FILE");
       const text = flags.file === undefined ? undefined : await context.readInput(flags.file);
-      await editRoots(context, store, async (roots, listing) => {
+      await editRoots(context, opened, async (roots, listing) => {
         const created =
           text === undefined
-            ? [fromFlags(context, store, listing.roots, name ?? "", flags)]
-            : createdNow(fromText(store, text), listing.roots, context.now());
+            ? [fromFlags(context, opened, listing.roots, name ?? "", flags)]
+            : createdNow(fromText(opened, text), listing.roots, context.now());
         // All are checked before any is written: a file is taken as a whole or not at all.
         const after = [...listing.roots];
         // A list is in the order of names: an active root first, so that a passive one never stands alone for want of it.
         for (const { root } of created.toSorted((a, b) => ROLES.indexOf(a.root.role) - ROLES.indexOf(b.root.role))) {
-          raise(checkCreate(after, root, store.namespace));
-          if (isInUse(root)) await context.examineRoot(store.dataDir, root);
+          raise(checkCreate(after, root, opened.namespace));
+          if (isInUse(root)) await opened.mesh.examine(root);
           after.push(root);
         }
         for (const each of created) await roots.create(each.root, each.text);
@@ -60,7 +60,7 @@ export function addRootCreate(parent: Command, context: CliContext): void {
 /** A new root is like the one it follows unless flags say otherwise: a rotation must not change identities by accident. */
 function fromFlags(
   context: CliContext,
-  { namespace }: OpenedStore,
+  { namespace }: OpenedMesh,
   existing: readonly MeshRoot[],
   name: string,
   flags: CreateFlags,
@@ -82,8 +82,8 @@ function fromFlags(
   return { root };
 }
 
-function fromText({ admin }: OpenedStore, text: string): NewRoot[] {
-  const documents = admin.parse(text);
+function fromText({ mesh }: OpenedMesh, text: string): NewRoot[] {
+  const documents = mesh.roots.parse(text);
   const problems = documents.flatMap((document) => document.problems);
   if (problems.length > 0) throw combined(problems);
   return documents.flatMap(({ root, text: own }) => (root === undefined ? [] : [{ root, text: own }]));

@@ -3,17 +3,17 @@ import type { MeshStatus } from "../controller/status.ts";
 import { type Problem, raise } from "../core/errors.ts";
 import { checkDelete } from "../core/roots/mesh-root-rules.ts";
 import type { CliContext } from "./context.ts";
-import { editRoots, findRoot, openStore, type StoreFlags, withStore } from "./root-common.ts";
+import { editRoots, findRoot, openMesh, type StoreFlags, withStore } from "./root-common.ts";
 
 /** `meshroot root delete NAME`. */
 export function addRootDelete(parent: Command, context: CliContext): void {
   withStore(parent.command("delete <name>").description("delete an inactive root; the server destroys its key")).action(
     async (name: string, flags: StoreFlags) => {
-      const store = openStore(context, flags);
-      await editRoots(context, store, async (roots, listing) => {
-        const root = findRoot(listing, name, store.namespace);
-        raise(checkDelete(listing.roots, root, store.namespace));
-        raise(stillSigning(await context.meshStatus(store.dataDir), name));
+      const opened = openMesh(context, flags);
+      await editRoots(context, opened, async (roots, listing) => {
+        const root = findRoot(listing, name, opened.namespace);
+        raise(checkDelete(listing.roots, root, opened.namespace));
+        raise(stillSigning(await opened.mesh.status(), name));
         await roots.remove(root);
         context.stderr(`root ${name} deleted\n`);
         return listing.roots.filter((one) => one !== root);

@@ -6,7 +6,7 @@ import type { Hold } from "../core/rotation/holds.ts";
 import type { CliContext } from "./context.ts";
 import { age, type OutputFormat, outputOption, printItem, printList, type View } from "./output.ts";
 import { printHolds, remarkOnSource } from "./print-holds.ts";
-import { findRoot, type OpenedStore, openStore, type StoreFlags, warnAboutProblems, withStore } from "./root-common.ts";
+import { findRoot, type OpenedMesh, openMesh, type StoreFlags, warnAboutProblems, withStore } from "./root-common.ts";
 
 /** A root, what the server says about it, and the time it is now (for AGE). */
 type Row = {
@@ -55,17 +55,17 @@ export function addRootList(parent: Command, context: CliContext): void {
   withStore(parent.command("list").alias("ls").description("list all roots"))
     .addOption(outputOption())
     .action(async (flags: StoreFlags & { output: OutputFormat }) => {
-      const store = openStore(context, flags);
-      const listing = await store.admin.list();
-      const { rows: all, status } = await rowsOf(context, store, listing.roots);
+      const opened = openMesh(context, flags);
+      const listing = await opened.mesh.roots.list();
+      const { rows: all, status } = await rowsOf(context, opened, listing.roots);
       // Names are for other commands, which need a manifest.
       const rows = flags.output === "name" ? all.filter(({ root }) => root !== undefined) : all;
-      if (rows.length === 0) context.stderr(`No roots in ${store.dataDir}.\n`);
+      if (rows.length === 0) context.stderr(`No roots in ${opened.dataDir}.\n`);
       if (rows.length > 0 || flags.output === "json" || flags.output === "yaml")
         context.stdout(printList(rows, VIEW, flags.output));
       warnAboutProblems(context, listing);
       printHolds(context, status);
-      remarkOnSource(context, status, store.dataDir);
+      remarkOnSource(context, status, opened.dataDir);
     });
 }
 
@@ -74,24 +74,24 @@ export function addRootGet(parent: Command, context: CliContext): void {
   withStore(parent.command("get <name>").description("show one root"))
     .addOption(outputOption())
     .action(async (name: string, flags: StoreFlags & { output: OutputFormat }) => {
-      const store = openStore(context, flags);
-      const listing = await store.admin.list();
+      const opened = openMesh(context, flags);
+      const listing = await opened.mesh.roots.list();
       warnAboutProblems(context, listing);
-      const root = findRoot(listing, name, store.namespace);
-      const { rows, status } = await rowsOf(context, store, listing.roots);
+      const root = findRoot(listing, name, opened.namespace);
+      const { rows, status } = await rowsOf(context, opened, listing.roots);
       const row = rows.find((one) => one.root === root);
       if (row !== undefined) context.stdout(printItem(row, VIEW, flags.output));
       printHolds(context, status);
-      remarkOnSource(context, status, store.dataDir);
+      remarkOnSource(context, status, opened.dataDir);
     });
 }
 
 async function rowsOf(
   context: CliContext,
-  { dataDir, namespace }: OpenedStore,
+  { mesh }: OpenedMesh,
   roots: readonly MeshRoot[],
 ): Promise<{ rows: Row[]; status: MeshStatus | undefined }> {
-  const status = await context.meshStatus(dataDir, namespace);
+  const status = await mesh.status();
   const now = context.now();
   const row = (name: string, root: MeshRoot | undefined, of: RootStatus | undefined): Row => {
     const holds = (status?.holds ?? []).filter((hold) => hold.root === name);

@@ -3,7 +3,7 @@ import { MeshrootError, raise } from "../core/errors.ts";
 import { isInUse, type MeshRoot, ROLES, type Role, rootKey } from "../core/roots/mesh-root.ts";
 import { checkUpdate } from "../core/roots/mesh-root-rules.ts";
 import type { CliContext } from "./context.ts";
-import { editRoots, findRoot, openStore, type StoreFlags, withStore } from "./root-common.ts";
+import { editRoots, findRoot, openMesh, type StoreFlags, withStore } from "./root-common.ts";
 
 /** `meshroot root set-role NAME ROLE [--force-unsafe REASON]`. */
 export function addRootSetRole(parent: Command, context: CliContext): void {
@@ -19,13 +19,12 @@ export function addRootSetRole(parent: Command, context: CliContext): void {
           "--force-unsafe needs a reason",
           "Say why, for whoever reads the audit later.",
         );
-      const store = openStore(context, flags);
-      await editRoots(context, store, async (roots, listing) => {
-        const before = findRoot(listing, name, store.namespace);
+      const opened = openMesh(context, flags);
+      await editRoots(context, opened, async (roots, listing) => {
+        const before = findRoot(listing, name, opened.namespace);
         const after: MeshRoot = { ...before, role };
-        raise(checkUpdate(listing.roots, before, after, store.namespace));
-        if (!isInUse(before) && isInUse(after) && forceUnsafe === undefined)
-          await context.examineRoot(store.dataDir, after);
+        raise(checkUpdate(listing.roots, before, after, opened.namespace));
+        if (!isInUse(before) && isInUse(after) && forceUnsafe === undefined) await opened.mesh.examine(after);
         await roots.setRole(before, role, forceUnsafe === undefined ? {} : { forceUnsafe });
         context.stderr(`root ${name}: ${before.role} -> ${role}\n`);
         if (forceUnsafe !== undefined)

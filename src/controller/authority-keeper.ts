@@ -139,6 +139,12 @@ export class AuthorityKeeper {
     return this.#deps.proofs.problemFor(this.record(id), (request) => this.issue(id, request), identity);
   }
 
+  /** Whether there is a CA to examine. One that is not there yet will be made, and then it is a good one. */
+  async hasCa({ provider: spec }: MeshRoot): Promise<boolean> {
+    const provider = this.#providers.get(spec.kind);
+    return (await provider?.custody?.has(spec)) ?? provider !== undefined;
+  }
+
   /** As a look would, for a root whose CA exists already, and without keeping anything. Throws why it would be refused. */
   async examine(root: MeshRoot, trust: TrustInForce | undefined, names: ServiceNames): Promise<void> {
     const { clock, proofs, random } = this.#deps;

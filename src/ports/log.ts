@@ -7,3 +7,7 @@ export type Log = {
   warn(fields: object, message: string): void;
   error(fields: object, message: string): void;
 };
+
+const nothing = () => undefined;
+/** For commands, which say themselves what there is to say. */
+export const QUIET: Log = { debug: nothing, info: nothing, warn: nothing, error: nothing };

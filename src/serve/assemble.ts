@@ -2,15 +2,13 @@
 
 import type { Config } from "../config.ts";
 import { AuthorityKeeper } from "../controller/authority-keeper.ts";
-import type { RootProofs, ServiceNames } from "../controller/root-proofs.ts";
-import type { MeshRoot } from "../core/roots/mesh-root.ts";
-import type { TrustInForce } from "../core/roots/trust.ts";
+import type { RootProofs } from "../controller/root-proofs.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Log } from "../ports/log.ts";
 import type { CertificateProvider } from "../ports/provider.ts";
 import type { StateStore, Store } from "../ports/store.ts";
 import { createTresor } from "../providers/tresor.ts";
-import { checkedTrust } from "./checked-trust.ts";
+import { checkedState } from "./checked-state.ts";
 import { rootProofs } from "./make-root-proofs.ts";
 
 /** `rootKeyAlgorithm`, `rootValidityMs`: for CAs that are made here. Where none is made, nobody need know them. */
@@ -22,8 +20,6 @@ export type Mesh = {
   readonly state: StateStore;
   /** None is loaded yet. */
   readonly authorities: AuthorityKeeper;
-  /** Throws why this root would be refused. One whose CA is not there yet is a good one: it will be made. */
-  examine(root: MeshRoot, trust: TrustInForce | undefined, names: ServiceNames): Promise<void>;
 };
 
 export type MeshDeps = {
@@ -38,15 +34,7 @@ export type MeshDeps = {
 export function assemble(store: Store, config: MeshSettings, deps: MeshDeps): Mesh {
   const { clock, log, proofs = rootProofs(config), providers = providersOf(store, config, clock) } = deps;
   const authorities = new AuthorityKeeper({ providers, proofs, clock, log });
-  return {
-    state: { trust: checkedTrust(store.trust), evidence: store.evidence },
-    authorities,
-    async examine(root, trust, names) {
-      const provider = providers.find(({ kind }) => kind === root.provider.kind);
-      const isThere = (await provider?.custody?.has(root.provider)) ?? provider !== undefined;
-      if (isThere) await authorities.examine(root, trust, names);
-    },
-  };
+  return { state: checkedState(store), authorities };
 }
 
 /** One of each kind that this version has. */

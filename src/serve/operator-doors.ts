@@ -76,7 +76,7 @@ export async function openAdmin(
   version: string,
   doors: Doors,
 ): Promise<Opened> {
-  const { certificates, clock, controller, examine, secrets, store } = mesh;
+  const { authorities, certificates, clock, controller, secrets, store } = mesh;
   const owners: Owners = new Map();
   const app = adminApp({
     version,
@@ -85,7 +85,9 @@ export async function openAdmin(
       const credentials = await handOut(certificates, controller, request, clock.now, owners);
       return { ...credentials, xdsPort: xds.port, serverName: XDS_SERVER_NAMES[0] };
     },
-    examine: (root) => examine(root, controller.trust, controller.names),
+    examine: async (root) => {
+      if (await authorities.hasCa(root)) await authorities.examine(root, controller.trust, controller.names);
+    },
     operate: liveOperator({ controller, clock, audit: store.audit, retry: (proxy) => secrets.lookAgain(proxy) }),
   });
   const { server, remove } = await placeSocket(

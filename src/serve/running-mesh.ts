@@ -16,7 +16,7 @@ import { auditStandingWords } from "./audited-operator.ts";
 import { CertificateMaker, spreadRenewal } from "./certificate-maker.ts";
 import { firstRoot } from "./first-root.ts";
 
-export type RunningMesh = Pick<Mesh, "examine"> & {
+export type RunningMesh = Pick<Mesh, "authorities"> & {
   readonly store: Store;
   readonly config: Config;
   readonly clock: CheckedClock;
@@ -38,7 +38,7 @@ type Around = Pick<RunningMesh, "store" | "config" | "clock" | "log"> & {
 /** Makes the first root where there never was one. Throws what `RotationController.start` throws. The caller stops the controller. */
 export async function startMesh(around: Around): Promise<RunningMesh> {
   const { store, config, clock, log } = around;
-  const { state, authorities, examine } = assemble(store, config, around);
+  const { state, authorities } = assemble(store, config, around);
   await firstRoot(store, config, clock, log);
   // A broken list is told of by its watch.
   const read = await store.services.read();
@@ -67,7 +67,7 @@ export async function startMesh(around: Around): Promise<RunningMesh> {
     services = found;
     secrets.setServices(found);
   };
-  return { store, config, clock, log, metrics, controller, certificates, secrets, source, examine, setServices };
+  return { store, config, clock, log, metrics, controller, certificates, secrets, source, authorities, setServices };
 }
 
 function gateSettings({ settleMs, recoveryWindowMs: recoveryMs, absentPolicy, namespace }: Config) {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { MeshAccess } from "../../src/access/mesh-access.ts";
 import type { CliContext } from "../../src/cli/context.ts";
 import { runCli } from "../../src/cli/program.ts";
 import type { RootStatus } from "../../src/controller/status.ts";
@@ -10,7 +11,11 @@ import { root } from "../support/roots.ts";
 const UNUSED = () => Promise.reject(new Error("not expected here"));
 
 /** Runs a command line on roots that exist only here. */
-async function run(argv: string[], listing: Partial<RootListing> = {}, more: Partial<CliContext> = {}) {
+async function run(
+  argv: string[],
+  listing: Partial<RootListing> = {},
+  { env = {}, ...more }: Partial<MeshAccess> & Partial<Pick<CliContext, "env">> = {},
+) {
   const output = { out: "", err: "" };
   const code = await runCli(argv, {
     stdout: (text) => {
@@ -19,20 +24,22 @@ async function run(argv: string[], listing: Partial<RootListing> = {}, more: Par
     stderr: (text) => {
       output.err += text;
     },
-    env: {},
+    env,
     version: "1.2.3",
     now: () => Date.parse("2026-01-31T00:00:00Z"),
     readInput: UNUSED,
     logDestination: undefined,
     untilSignal: UNUSED,
-    meshStatus: async () => undefined,
-    examineRoot: UNUSED,
-    roots: () => ({
-      list: async () => ({ roots: [], outdated: [], problems: [], ...listing }),
-      parse: () => [],
-      edit: UNUSED,
+    openMesh: () => ({
+      status: async () => undefined,
+      ...{ bootstrap: UNUSED, operate: UNUSED, examine: UNUSED },
+      roots: {
+        list: async () => ({ roots: [], outdated: [], problems: [], ...listing }),
+        parse: () => [],
+        edit: UNUSED,
+      },
+      ...more,
     }),
-    ...more,
   });
   return { code, ...output };
 }
@@ -86,17 +93,13 @@ test("an error's code decides how the process ends", async () => {
   ];
   for (const [code, exit] of rows) {
     const failing = () => Promise.reject(new MeshrootError(code, "says this", "Do that."));
-    const result = await run(
-      ["root", "list"],
-      {},
-      { roots: () => ({ list: failing, parse: () => [], edit: failing }) },
-    );
+    const result = await run(["root", "list"], {}, { roots: { list: failing, parse: () => [], edit: failing } });
     assert.deepEqual(result, { code: exit, out: "", err: `error: ${code} says this\nhint: Do that.\n` });
   }
 });
 
 test("a fault of ours says so and shows its stack only on request", async () => {
-  const broken = { meshStatus: () => Promise.reject(new TypeError("oops")) };
+  const broken = { status: () => Promise.reject(new TypeError("oops")) };
   const { code, err } = await run(["root", "list"], {}, broken);
   assert.equal(code, 1);
   assert.match(err, /^error: unexpected: oops\nhint: .*MESHROOT_DEBUG=1/);
@@ -147,7 +150,7 @@ test("with a server they say what it knows", async () => {
     authorityProblems: [],
     proxies: [],
   };
-  const more = { meshStatus: async () => mesh };
+  const more = { status: async () => mesh };
   const listing = { roots: [root("a", "active")] };
   assert.match((await run(["root", "list"], listing, more)).out, /issuing +yes +yes +11\/12 +2036-01-01 +30d\n$/);
   assert.match((await run(["mrc", "ls", "-o", "wide"], listing, more)).out, /abababababababab +cluster.local +no/);

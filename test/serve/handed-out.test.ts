@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { requestBootstrap } from "../../src/access/admin-client.ts";
-import { offlineBootstrap } from "../../src/serve/offline.ts";
+import { openMesh } from "../../src/access/open-mesh.ts";
 import { startRawProxy } from "../support/raw-proxy.ts";
 import { FIRST, startServer, type TestServer, until } from "../support/server.ts";
 
@@ -25,7 +25,7 @@ for (const door of ["running", "stopped"] as const) {
     const { serviceAccount, namespace, kind, uuid } = old.proxy;
     const request = { serviceAccount, namespace, kind, uuid };
     const handedOut = await (door === "stopped"
-      ? offlineBootstrap(server.config, request)
+      ? openMesh(server.config, {}).bootstrap(request, server.config)
       : requestBootstrap(server.config.dataDir, request));
     assert.ok(handedOut !== undefined);
     if (door === "stopped") await server.start();

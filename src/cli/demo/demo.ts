@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { requestBootstrap } from "../../access/admin-client.ts";
+import { openMesh } from "../../access/open-mesh.ts";
 import { type Config, loadConfig } from "../../config.ts";
 import { MeshrootError } from "../../core/errors.ts";
 import { listsWholeBundle } from "../../envoy/admin.ts";
@@ -50,18 +50,14 @@ export async function runDemo(options: DemoOptions, version: string, signal: Abo
   await writeFile(join(config.dataDir, "services.yaml"), DemoMesh.services(NAMESPACE, names));
   const log = createLog({ level: "info", format: "json", destination: { write: () => undefined } });
   const server = await serve(config, log, { version });
-  const bootstrap = async (request: Parameters<typeof requestBootstrap>[1]) => {
-    const answer = await requestBootstrap(config.dataDir, request);
-    if (answer === undefined) throw new Error("the demo's own server does not answer");
-    return answer;
-  };
+  const access = openMesh(config, {});
   const mesh = await DemoMesh.plan(
     {
       dir,
       envoy: envoy.path,
       namespace: NAMESPACE,
       xdsPort: server.xdsPort,
-      bootstrap,
+      bootstrap: (request) => access.bootstrap(request, config),
       connectTimeoutMs: CONNECT_TIMEOUT_MS,
       variants: VARIANTS,
       agentLog: log,

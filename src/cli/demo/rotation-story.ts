@@ -1,11 +1,10 @@
 /** The walk through the six-step table on a demo mesh: edit a role, wait for the mesh, prove it by what Envoy loaded. */
 
-import { join } from "node:path";
+import { openMesh } from "../../access/open-mesh.ts";
 import type { MeshStatus } from "../../controller/status.ts";
 import { MeshrootError } from "../../core/errors.ts";
 import { DEFAULT_NAMESPACE, type MeshRoot, type Role } from "../../core/roots/mesh-root.ts";
 import type { LoadedContext } from "../../envoy/admin.ts";
-import { rootFiles } from "../../stores/files/root-files.ts";
 import type { Cause, Load } from "./load.ts";
 import type { DemoMesh } from "./mesh.ts";
 
@@ -185,22 +184,23 @@ export function loadedNames(contexts: readonly LoadedContext[], nameOf: Readonly
 
 /** Role edits as an operator makes them: in the files. */
 async function openRoots({ dataDir, force }: StoryDeps) {
-  const files = rootFiles(join(dataDir, "roots"), DEFAULT_NAMESPACE);
+  const { roots } = openMesh({ dataDir, namespace: DEFAULT_NAMESPACE }, {});
   const find = async (name: string): Promise<MeshRoot> => {
-    const root = (await files.list()).roots.find((candidate) => candidate.name === name);
+    const root = (await roots.list()).roots.find((candidate) => candidate.name === name);
     if (root === undefined) throw new MeshrootError("MR1009", `root ${name} is not there`, "Start the demo again.");
     return root;
   };
   const forced = force === undefined ? {} : { forceUnsafe: force };
   return {
-    roles: async () => Object.fromEntries((await files.list()).roots.map((root) => [root.name, root.role])),
+    roles: async () => Object.fromEntries((await roots.list()).roots.map((root) => [root.name, root.role])),
     create: async (name: string, role: Role) => {
       const old = await find(OLD_ROOT);
       const provider = { kind: "tresor", secretRef: { name: `${name}-ca`, namespace: DEFAULT_NAMESPACE } } as const;
-      await files.create({ ...old, name, role, provider, createdAt: Date.now(), ...forced });
+      const root = { ...old, name, role, provider, createdAt: Date.now(), ...forced };
+      await roots.edit((files) => files.create(root));
     },
-    setRole: async (name: string, role: Role) => files.setRole(await find(name), role, forced),
-    remove: async (name: string) => files.remove(await find(name)),
+    setRole: (name: string, role: Role) => roots.edit(async (files) => files.setRole(await find(name), role, forced)),
+    remove: (name: string) => roots.edit(async (files) => files.remove(await find(name))),
   };
 }
 

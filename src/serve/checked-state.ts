@@ -4,10 +4,15 @@ import { X509Certificate } from "node:crypto";
 import { MeshrootError } from "../core/errors.ts";
 import { fingerprintOf } from "../core/fingerprint.ts";
 import { isObject } from "../core/object-reader.ts";
-import type { TrustStore } from "../ports/store.ts";
+import type { StateStore, TrustStore } from "../ports/store.ts";
+
+/** What is written down, checked as it is read. */
+export function checkedState({ trust, evidence }: StateStore): StateStore {
+  return { trust: checkedTrust(trust), evidence };
+}
 
 /** As `trust`. Proxies are sent these certificates, so each has to be the one that its record is about: else MR2004. */
-export function checkedTrust(trust: TrustStore): TrustStore {
+function checkedTrust(trust: TrustStore): TrustStore {
   return {
     ...trust,
     async read() {

@@ -1,4 +1,4 @@
-/** What commands do straight on the data directory while no server runs there. */
+/** `MeshAccess` straight on the store, while no server runs there. */
 
 import { type Config, loadSettings } from "../config.ts";
 import type { AuthorityKeeper } from "../controller/authority-keeper.ts";
@@ -14,43 +14,49 @@ import { record } from "../core/evidence/ledger.ts";
 import { toDurable } from "../core/evidence/ledger-rows.ts";
 import type { Ledger } from "../core/evidence/ledger-state.ts";
 import { ownerProblem } from "../core/evidence/proxy-owner.ts";
-import { DEFAULT_NAMESPACE, type MeshRoot, type ProviderSpec, type RootListing } from "../core/roots/mesh-root.ts";
+import type { MeshRoot, ProviderSpec, RootListing } from "../core/roots/mesh-root.ts";
 import { rootOf } from "../core/roots/trust.ts";
 import { rolesHold } from "../core/rotation/rotation-plan.ts";
-import type { Log } from "../ports/log.ts";
-import type { Store } from "../ports/store.ts";
-import { openFileStore } from "../stores/files/file-store.ts";
-import type { BootstrapAnswer, BootstrapRequest } from "./admin-api.ts";
-import { assemble, type Mesh, type MeshSettings } from "./assemble.ts";
-import { CertificateMaker, XDS_SERVER_NAMES } from "./certificate-maker.ts";
-import { systemClock } from "./system-clock.ts";
+import { QUIET } from "../ports/log.ts";
+import type { StateStore, Store } from "../ports/store.ts";
+import type { BootstrapAnswer, BootstrapRequest } from "../serve/admin-api.ts";
+import { assemble, type MeshSettings } from "../serve/assemble.ts";
+import { CertificateMaker, XDS_SERVER_NAMES } from "../serve/certificate-maker.ts";
+import { checkedState } from "../serve/checked-state.ts";
+import { systemClock } from "../serve/system-clock.ts";
 
 /** How long a command waits for certificate authorities. */
 const LOOK_MS = 15_000;
 
-const QUIET: Log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
+export type FolderDeps = {
+  /** A store of its own for each question. */
+  readonly open: () => Store;
+  readonly namespace: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+};
 
-function open(dataDir: string, namespace = DEFAULT_NAMESPACE): Store {
-  return openFileStore({ dataDir, namespace }, { clock: systemClock, log: QUIET });
-}
-
-function meshOf(store: Store, settings: MeshSettings): Mesh {
-  return assemble(store, settings, { clock: systemClock, log: QUIET });
-}
-
-/** Lives are those of the environment, or the defaults: what flags the server will be given, nobody knows. */
-function livesOf(env: NodeJS.ProcessEnv): MeshSettings {
-  return loadSettings(["leafValidityMs", "xdsCertValidityMs"], {}, env);
+export function folderAccess({ open, namespace, env }: FolderDeps) {
+  // Lives are those of the environment, or the defaults: what flags the server will be given, nobody knows.
+  const lives = () => loadSettings(["leafValidityMs", "xdsCertValidityMs"], {}, env);
+  return {
+    status: () => storedStatus(open(), lives, namespace),
+    bootstrap: (request: BootstrapRequest, config: Config) => bootstrap(open(), config, request),
+    operate: (request: OperatorRequest) => operate(open(), request),
+    examine: (root: MeshRoot) => examine(open(), lives, root),
+  };
 }
 
 /**
  * The mesh as it was last written down: every proxy is disconnected. Undefined where nothing was ever served; throws MR2002
  * where there is no data directory at all.
  */
-export async function offlineStatus(dataDir: string, namespace: string): Promise<MeshStatus | undefined> {
-  const store = open(dataDir, namespace);
-  const mesh = meshOf(store, livesOf(process.env));
-  const document = await loadTrust(mesh.state);
+async function storedStatus(
+  store: Store,
+  lives: () => MeshSettings,
+  namespace: string,
+): Promise<MeshStatus | undefined> {
+  const state = checkedState(store);
+  const document = await loadTrust(state);
   if (document === undefined) {
     await store.mustExist();
     return undefined;
@@ -58,8 +64,8 @@ export async function offlineStatus(dataDir: string, namespace: string): Promise
   const now = systemClock.now();
   const { trust } = document;
   const roots = await store.roots.list();
-  const ledger = await loadLedger(mesh.state, now);
-  const authorities = await existingAuthorities(store, mesh, { document, roots, ledger });
+  const ledger = await loadLedger(state, now);
+  const authorities = await existingAuthorities(store, lives(), { document, roots, ledger });
   const known = new KnownRoots({ authorities, namespace, listing: roots, specs: specsOf(document) });
   const problem = known.problem(trust);
   const controller = {
@@ -87,18 +93,17 @@ export async function offlineStatus(dataDir: string, namespace: string): Promise
 }
 
 /** Throws MR2001 when a server does run there after all, MR5004 when none ever did. */
-export async function offlineBootstrap(config: Config, request: BootstrapRequest): Promise<BootstrapAnswer> {
-  const store = open(config.dataDir, config.namespace);
-  const mesh = meshOf(store, config);
+async function bootstrap(store: Store, config: Config, request: BootstrapRequest): Promise<BootstrapAnswer> {
+  const state = checkedState(store);
   // Looked at before it is taken, because that makes what is not there.
-  await knownTrust(store, mesh);
+  await knownTrust(store, state);
   try {
     await store.leadership.take();
-    const document = await knownTrust(store, mesh);
+    const document = await knownTrust(store, state);
     const roots = await store.roots.list();
     const now = systemClock.now();
-    const ledger = await loadLedger(mesh.state, now);
-    const authorities = await existingAuthorities(store, mesh, { document, roots, ledger });
+    const ledger = await loadLedger(state, now);
+    const authorities = await existingAuthorities(store, config, { document, roots, ledger });
     const issuing = new CertificateMaker(authorities, systemClock, config);
     if (request.uuid !== undefined) raise(ownerProblem(ledger, request.uuid, request));
     const { credentials, handedOut } = await issuing.bootstrap(request, document.trust);
@@ -116,21 +121,20 @@ export async function offlineBootstrap(config: Config, request: BootstrapRequest
  * Writes an operator's word straight into the ledger. Throws MR2001 when a server does run there after all, MR2002 where there
  * is no data directory, MR5004 for what only a running server can do, and what `operatorEvent` throws.
  */
-export async function offlineOperate(dataDir: string, request: OperatorRequest): Promise<OperatorAnswer> {
-  const store = open(dataDir);
+async function operate(store: Store, request: OperatorRequest): Promise<OperatorAnswer> {
   await store.mustExist();
   if (request.action === "retry")
     throw new MeshrootError(
       "MR5004",
-      `no server runs on ${dataDir}: retry needs one, to send the secrets`,
+      `no server runs on ${store.place}: retry needs one, to send the secrets`,
       "Start it with `meshroot serve`; a proxy that connects to it gets what it refused once its pause is over.",
     );
-  const mesh = meshOf(store, livesOf(process.env));
-  const { trust } = await knownTrust(store, mesh);
+  const state = checkedState(store);
+  const { trust } = await knownTrust(store, state);
   try {
     await store.leadership.take();
     const now = systemClock.now();
-    const ledger = await loadLedger(mesh.state, now);
+    const ledger = await loadLedger(state, now);
     const { event, row } = operatorEvent(ledger, request, now, { trust, holds: [] });
     record(ledger, event);
     await store.evidence.write([{ key: row.identity.uuid, value: toDurable(row) }]);
@@ -141,23 +145,29 @@ export async function offlineOperate(dataDir: string, request: OperatorRequest):
 }
 
 /** What a server would say of this root at its start. Throws why it would be refused. */
-export async function offlineExamination(dataDir: string, root: MeshRoot, env: NodeJS.ProcessEnv): Promise<void> {
-  const store = open(dataDir);
-  const mesh = meshOf(store, livesOf(env));
-  const document = await loadTrust(mesh.state);
-  const names = await namesOf(store, await loadLedger(mesh.state, systemClock.now()));
-  await mesh.examine(root, document?.trust, names);
+async function examine(store: Store, lives: () => MeshSettings, root: MeshRoot): Promise<void> {
+  const authorities = authoritiesOf(store, lives());
+  if (!(await authorities.hasCa(root))) return;
+  const state = checkedState(store);
+  const document = await loadTrust(state);
+  const names = await namesOf(store, await loadLedger(state, systemClock.now()));
+  await authorities.examine(root, document?.trust, names);
 }
 
 type Found = { readonly document: TrustDocument; readonly roots: RootListing; readonly ledger: Ledger };
 
 /** Of roots that a server has used. A newer root's authority is not made here: looking makes nothing. */
-async function existingAuthorities(store: Store, { authorities }: Mesh, found: Found): Promise<AuthorityKeeper> {
+async function existingAuthorities(store: Store, settings: MeshSettings, found: Found): Promise<AuthorityKeeper> {
+  const authorities = authoritiesOf(store, settings);
   const specs = specsOf(found.document);
   const used = found.roots.roots.filter((root) => specs.has(root.name));
   authorities.follow(used, { specs, trust: found.document.trust }, await namesOf(store, found.ledger));
   await authorities.settled(LOOK_MS);
   return authorities;
+}
+
+function authoritiesOf(store: Store, settings: MeshSettings): AuthorityKeeper {
+  return assemble(store, settings, { clock: systemClock, log: QUIET }).authorities;
 }
 
 async function namesOf(store: Store, ledger: Ledger): Promise<ServiceNames> {
@@ -169,7 +179,7 @@ function specsOf(document: TrustDocument): Map<string, ProviderSpec> {
   return new Map(Object.entries(document.authorities));
 }
 
-async function knownTrust({ place }: Store, { state }: Mesh): Promise<TrustDocument> {
+async function knownTrust({ place }: Store, state: StateStore): Promise<TrustDocument> {
   const document = await loadTrust(state);
   if (document !== undefined) return document;
   throw new MeshrootError(
