@@ -7,23 +7,20 @@ import { stringify } from "yaml";
 import { MeshrootError, type Problem } from "../../core/errors.ts";
 import { FORCE_UNSAFE_ANNOTATION, type MeshRoot, type RootListing, rootKey } from "../../core/roots/mesh-root.ts";
 import { creationTimestamp, meshRootManifest } from "../../core/roots/mesh-root-manifest.ts";
-import type { Clock } from "../../ports/clock.ts";
 import type { RootEditor, Watch } from "../../ports/store.ts";
 import { type BeforeStep, createAtomically, removeDurably, writeAtomically } from "../../runtime/atomic-write.ts";
 import { readText } from "../../runtime/read-text.ts";
 import { errorText, isSystemError } from "../../runtime/system-error.ts";
 import { findRoot, type Place, type RootDocument, readRootDocuments } from "./root-documents.ts";
 import { cutDocument, editDocument } from "./root-edit.ts";
-import { type FileWatch, HOLDOFF_MS, type WatchOptions, watchFiles } from "./watch-files.ts";
+import { type RootWatchOptions, watchRoots } from "./root-watch.ts";
+import { HOLDOFF_MS } from "./watch-files.ts";
 
 /** The listing, the watch and the editor of the port, on files. Whoever edits holds the lock of edits. */
 export type RootFiles = RootEditor & {
   /** Hands over the complete list, at once and after every change (watch-files.ts). */
   watch(onChange: (list: RootListing) => void, options?: RootWatchOptions): Promise<Watch>;
 };
-
-/** `after`: timers, by the clock that those go by who act on a deletion. */
-export type RootWatchOptions = WatchOptions & { readonly after?: Clock["after"] };
 
 type Held = { readonly root: MeshRoot; readonly file: string };
 type LastGood = ReadonlyMap<string, Held>;
@@ -36,8 +33,6 @@ type ManifestFile = {
 
 /** A mesh has a handful of roots. */
 const MAX_FILES = 1000;
-/** An editor may take a file away and put it back while saving; only what stays away this long was deleted. */
-const DELETED_AFTER_MS = 5_000;
 
 /** The roots under `directory` (DataDir.roots). */
 export function rootFiles(directory: string, defaultNamespace: string, beforeStep?: BeforeStep): RootFiles {
@@ -67,51 +62,17 @@ export function rootFiles(directory: string, defaultNamespace: string, beforeSte
 
   return {
     list,
-    async watch(onChange, { after = realTimer, ...options } = {}) {
-      let handedOver: RootListing | undefined;
-      let watch: FileWatch | undefined;
-      let isProvisional = true;
-      let cancel: () => void = () => undefined;
-      const doubt = (): void => {
-        isProvisional = true;
-        cancel();
-        cancel = after(DELETED_AFTER_MS, () => {
-          isProvisional = false;
-          watch?.look();
-        });
-      };
-      const lacksOne = (found: RootListing): boolean =>
-        handedOver?.roots.some((root) => !found.roots.some((other) => rootKey(other) === rootKey(root))) === true;
-      const read = async (): Promise<RootListing> => {
+    watch(onChange, options = {}) {
+      const read = async (lacksOne: (found: RootListing) => boolean): Promise<RootListing> => {
         const before = lastGood;
-        let found = await list();
-        if (lacksOne(found)) {
-          // Some editors move a file away before they write it again: a root is gone when it is gone twice.
-          await sleep(options.holdoffMs ?? HOLDOFF_MS);
-          lastGood = before;
-          found = await list();
-          if (lacksOne(found)) doubt();
-        }
-        return isProvisional ? { ...found, provisional: true } : found;
+        const found = await list();
+        if (!lacksOne(found)) return found;
+        // Some editors move a file away before they write it again: a root is gone when it is gone twice.
+        await sleep(options.holdoffMs ?? HOLDOFF_MS);
+        lastGood = before;
+        return list();
       };
-      // What was taken away just before is not seen to go.
-      doubt();
-      watch = await watchFiles(
-        directory,
-        read,
-        (value) => {
-          handedOver = value;
-          onChange(value);
-        },
-        options,
-      );
-      const { close } = watch;
-      return {
-        close() {
-          cancel();
-          return close();
-        },
-      };
+      return watchRoots(directory, read, onChange, options);
     },
 
     async create(root, text) {
@@ -145,11 +106,6 @@ export function rootFiles(directory: string, defaultNamespace: string, beforeSte
       });
     },
   };
-}
-
-function realTimer(ms: number, callback: () => void): () => void {
-  const timer = setTimeout(callback, ms);
-  return () => clearTimeout(timer);
 }
 
 /** Reads the whole folder at each call, and parses only what has changed since the last one. */

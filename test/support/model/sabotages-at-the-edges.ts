@@ -219,9 +219,9 @@ export const SABOTAGES_AT_THE_EDGES: readonly (Sabotage & { readonly caughtBy: s
   {
     name: "a file that an editor took away was deleted",
     rule: "files",
-    file: "src/stores/files/root-files.ts",
-    from: "if (lacksOne(found)) doubt();",
-    to: "",
+    file: "src/stores/files/root-watch.ts",
+    from: " || lacksOne(found)) doubt();",
+    to: ") doubt();",
     caughtBy: "test/stores/files/root-files.test.ts",
   },
   {
