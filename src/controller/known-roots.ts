@@ -11,16 +11,12 @@ import type { AuthorityKeeper } from "./authority-keeper.ts";
 import { trustableRoots, unusableRoot } from "./availability.ts";
 import type { ServiceNames } from "./root-proofs.ts";
 
-/** An editor may take a file away and put it back while saving; only what stays away this long was deleted. */
-const DELETED_AFTER_MS = 5_000;
-
 export class KnownRoots {
   listing: RootListing;
   /** By name, of every MRC whose authority was ever loaded and not destroyed: what to destroy once it is deleted. */
   readonly specs: Map<string, ProviderSpec>;
   /** Last seen role of every root of this process. */
   readonly #roles = new Map<string, MeshRoot["role"]>();
-  readonly #missingSince = new Map<string, number>();
   readonly #authorities: AuthorityKeeper;
   readonly #namespace: string;
 
@@ -96,9 +92,9 @@ export class KnownRoots {
    * taken away by mistake: its key stays, as the commands would have refused. Returns the names of those that are destroyed by now;
    * it goes on in the background.
    */
-  destroyDeleted(trust: TrustInForce, now: number): string[] {
-    // An emptied folder or a broken manifest is no order to destroy keys.
-    if (this.problem(trust) !== undefined) return [];
+  destroyDeleted(trust: TrustInForce): string[] {
+    // An emptied folder or a broken manifest is no order to destroy keys, and what is missing may be back in a moment.
+    if (this.listing.provisional === true || this.problem(trust) !== undefined) return [];
     const signer = rootOf(trust, trust.signer).name;
     for (const root of this.listing.roots) this.#roles.set(root.name, root.role);
     const inForce = new Set(trust.mesh.map((id) => rootOf(trust, id).name));
@@ -108,13 +104,11 @@ export class KnownRoots {
         (name) => (this.#roles.get(name) ?? (inForce.has(name) ? "passive" : "inactive")) === "inactive",
       ),
     );
-    const destroyed = this.#missing(now)
-      .filter((name) => name !== signer && retired.has(name))
+    const present = new Set(this.listing.roots.map((root) => root.name));
+    const destroyed = [...retired]
+      .filter((name) => name !== signer && !present.has(name))
       .filter((name) => this.#destroy(name));
-    for (const name of destroyed) {
-      this.specs.delete(name);
-      this.#missingSince.delete(name);
-    }
+    for (const name of destroyed) this.specs.delete(name);
     return destroyed;
   }
 
@@ -122,18 +116,6 @@ export class KnownRoots {
     const spec = this.specs.get(name) as ProviderSpec;
     const isShared = this.listing.roots.some(({ provider }) => sameSpec(spec, provider));
     return this.#authorities.destroy(name, spec, isShared);
-  }
-
-  /** Names whose manifest has been away for so long that it was deleted. */
-  #missing(now: number): string[] {
-    const present = new Set(this.listing.roots.map((root) => root.name));
-    for (const name of present) this.#missingSince.delete(name);
-    return [...this.specs.keys()].filter((name) => {
-      if (present.has(name)) return false;
-      const since = Math.min(this.#missingSince.get(name) ?? now, now);
-      this.#missingSince.set(name, since);
-      return now >= since + DELETED_AFTER_MS;
-    });
   }
 
   /** A manifest that can't be read must not look like a deletion: its root is missing, and nobody said so. */

@@ -72,7 +72,7 @@ export class Leader {
     if (plan.change === undefined) {
       if (remembered || this.#decided !== undefined || disk.isTrustUnsaved) await disk.save(trust, roots.specs);
       this.#decided = undefined;
-      await this.#forgetDestroyed(trust, now);
+      await this.#forgetDestroyed(trust);
       return undefined;
     }
     this.#decided = plan.trust;
@@ -113,9 +113,9 @@ export class Leader {
     this.#endReported = reportEnd(log, ending, this.#endReported, now);
   }
 
-  async #forgetDestroyed(trust: TrustInForce, now: number): Promise<void> {
+  async #forgetDestroyed(trust: TrustInForce): Promise<void> {
     const { disk, log, roots } = this.#deps;
-    const destroyed = roots.destroyDeleted(trust, now);
+    const destroyed = roots.destroyDeleted(trust);
     for (const name of destroyed)
       log.info({ component: "rotation", root: name }, `root ${name} was deleted: its key is destroyed`);
     if (destroyed.length > 0) await disk.save(trust, roots.specs);
