@@ -64,11 +64,12 @@ export class AuthorityKeeper {
       if (kept === undefined) continue;
       if (kept.isDue(now, names)) {
         const besides = () => this.#besides(root, known?.trust);
-        const around = { known, names, besides, earlier: Promise.all([...earlier]) };
+        const around = { known, names, besides, earlier: this.#atMost(FIRST_LOOK_MS, Promise.all([...earlier])) };
         // What keeps a mesh from its first start is thrown there.
-        kept.look(around, (before) => this.#looked(kept, before, known === undefined));
+        const isThrown = known === undefined && isInUse(root);
+        kept.look(around, (before) => this.#looked(kept, before, isThrown));
       }
-      if (kept.state.kind === "unseen" && kept.looking !== undefined) earlier.push(kept.looking);
+      if (kept.state.kind === "unseen" && kept.looking !== undefined && isInUse(root)) earlier.push(kept.looking);
     }
     const declared = new Set(roots.map(({ name }) => name));
     // One that was refused was never part of the mesh; of all others the key is destroyed first.
@@ -77,14 +78,17 @@ export class AuthorityKeeper {
     for (const name of this.#unopened.keys()) if (!declared.has(name)) this.#unopened.delete(name);
   }
 
-  /** Resolves when no look is under way, or after `ms`. */
-  async settled(ms: number): Promise<void> {
+  /** Resolves when none of these roots is being looked at, or after `ms`. */
+  async settled(ms: number, which: (root: MeshRoot) => boolean = () => true): Promise<void> {
+    await this.#atMost(ms, Promise.all([...this.#kept.values()].map(({ root, looking }) => which(root) && looking)));
+  }
+
+  async #atMost(ms: number, what: Promise<unknown>): Promise<void> {
     let cancel = () => {};
     const late = new Promise<void>((resolve) => {
       cancel = this.#deps.clock.after(ms, resolve);
     });
-    const looks = Promise.all([...this.#kept.values()].map(({ looking }) => looking));
-    await Promise.race([looks, late]);
+    await Promise.race([what, late]);
     cancel();
   }
 

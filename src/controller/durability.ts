@@ -27,7 +27,8 @@ export class Durability {
   /** Of what is stored. Undefined: not known, as after a write that failed. */
   #revision: number | undefined;
 
-  constructor(deps: { state: StateStore; clock: Clock; log: Log }, ledger: Ledger) {
+  constructor(deps: { state: StateStore; clock: Clock; log: Log }, ledger: Ledger, revision: number) {
+    this.#revision = revision;
     this.#health = new StoreHealth(deps.log);
     this.#state = watchedStore(deps.state, this.#health);
     this.rows = new RowWriter(this.#state, ledger);
@@ -50,6 +51,7 @@ export class Durability {
 
   async save(trust: TrustInForce, authorities: ReadonlyMap<string, ProviderSpec>): Promise<void> {
     this.isTrustUnsaved = true;
+    // What a write that failed has left is this process's own, or as it was: nobody else has led meanwhile.
     this.#revision ??= (await this.#state.trust.read())?.revision;
     try {
       this.#revision = await saveTrust(this.#state, trust, authorities, this.#revision);

@@ -17,10 +17,14 @@ export type TrustDocument = {
   readonly authorities: Readonly<Record<string, ProviderSpec>>;
 };
 
+/** The document, and the number of the write that stored it: what a decision is computed from, and written in the place of (K1). */
+export type StoredTrust = TrustDocument & { readonly revision: number };
+
 /** Throws MR2004 rather than to act on what this program can't have written. */
-export async function loadTrust(store: StateStore): Promise<TrustDocument | undefined> {
-  const value = (await store.trust.read())?.value as TrustDocument | undefined;
-  if (value === undefined) return undefined;
+export async function loadTrust(store: StateStore): Promise<StoredTrust | undefined> {
+  const stored = await store.trust.read();
+  if (stored === undefined) return undefined;
+  const value = stored.value as TrustDocument;
   if (value.format !== FORMAT) {
     throw new MeshrootError(
       "MR2004",
@@ -29,7 +33,7 @@ export async function loadTrust(store: StateStore): Promise<TrustDocument | unde
     );
   }
   const problem = trustProblem(value.trust) ?? authoritiesProblem(value.authorities);
-  if (problem === undefined) return value;
+  if (problem === undefined) return { ...value, revision: stored.revision };
   throw new MeshrootError(
     "MR2004",
     `can't use the stored trust: ${problem}`,

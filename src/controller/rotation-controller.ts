@@ -8,7 +8,7 @@ import { type LedgerEvent, record } from "../core/evidence/ledger.ts";
 import { syncState } from "../core/evidence/ledger-queries.ts";
 import type { Consumer, Ledger } from "../core/evidence/ledger-state.ts";
 import type { ServiceIdentity } from "../core/identity.ts";
-import type { RootListing } from "../core/roots/mesh-root.ts";
+import { isInUse, type RootListing } from "../core/roots/mesh-root.ts";
 import { checkSet } from "../core/roots/mesh-root-rules.ts";
 import { desiredTrust, initialTrust, rootOf, type TrustedRoot, type TrustInForce } from "../core/roots/trust.ts";
 import type { GateSettings } from "../core/rotation/gates.ts";
@@ -47,12 +47,13 @@ const TICK_MS = 1_000;
 const PLAN_PAUSE_MS_PER_PROXY = 0.05;
 /** A start waits so long for certificate authorities: a first one as long as it takes to fail, a later one goes on without. */
 const FIRST_START_MS = 30_000;
-const RESTART_MS = 5_000;
+const RESTART_MS = 2_000;
 
 /** What a start has found, made or read back. */
 type Begun = {
   readonly ledger: Ledger;
   readonly trust: TrustInForce;
+  readonly revision: number;
   readonly roots: KnownRoots;
   readonly names: NamesInUse;
   readonly isRestart: boolean;
@@ -75,12 +76,12 @@ export class RotationController {
   #cancelWake: () => void = () => undefined;
   readonly #unsubscribe: () => void;
 
-  private constructor(deps: ControllerDeps, { ledger, trust, roots, names, isRestart }: Begun) {
+  private constructor(deps: ControllerDeps, { ledger, trust, revision, roots, names, isRestart }: Begun) {
     this.#deps = deps;
     this.ledger = ledger;
     this.#roots = roots;
     this.#names = names;
-    this.#disk = new Durability(deps, ledger);
+    this.#disk = new Durability(deps, ledger, revision);
     this.#follower = new Follower(trust);
     this.#leader = new Leader({ ...deps, roots, disk: this.#disk });
     this.#unknown = new UnknownNames(deps.log);
@@ -105,10 +106,10 @@ export class RotationController {
     const isRestart = stored !== undefined;
     if (isRestart) {
       roots.follow(stored.trust, inUse);
-      await authorities.settled(RESTART_MS);
+      await authorities.settled(RESTART_MS, isInUse);
     }
-    const trust = stored?.trust ?? (await firstTrust(deps, listing, roots, inUse));
-    const controller = new RotationController(deps, { ledger, trust, roots, names, isRestart });
+    const { trust, revision } = stored ?? (await firstTrust(deps, listing, roots, inUse));
+    const controller = new RotationController(deps, { ledger, trust, revision, roots, names, isRestart });
     controller.replan();
     return controller;
   }
@@ -305,16 +306,15 @@ async function firstTrust(
   listing: RootListing,
   roots: KnownRoots,
   names: ServiceNames,
-): Promise<TrustInForce> {
+): Promise<Pick<Begun, "trust" | "revision">> {
   authorities.follow(listing.roots, undefined, names);
-  await authorities.settled(FIRST_START_MS);
-  for (const { name } of listing.roots) raise(authorities.snapshot.refusal(name));
+  await authorities.settled(FIRST_START_MS, isInUse);
+  for (const { name } of listing.roots.filter(isInUse)) raise(authorities.snapshot.refusal(name));
   raise(firstUnreadable(listing) ?? checkSet(listing.roots, settings.namespace));
   const trust = initialTrust(desiredTrust(listing.roots, authorities.snapshot.trusted));
   if (trust === undefined)
     throw new MeshrootError("MR1007", "no active root can sign", "Give one MeshRootCertificate the role active.");
   raise(authorities.snapshot.signingProblem(rootOf(trust, trust.signer), clock.now()));
   roots.remember();
-  await saveTrust(state, trust, roots.specs, undefined);
-  return trust;
+  return { trust, revision: await saveTrust(state, trust, roots.specs, undefined) };
 }

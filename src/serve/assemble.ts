@@ -27,12 +27,13 @@ export type MeshDeps = {
   readonly log: Log;
   /** For tests with roots that the proof would refuse. */
   readonly proofs?: RootProofs | undefined;
-  /** In the place of those of this version. */
+  /** Beside those of this version. */
   readonly providers?: readonly CertificateProvider[] | undefined;
 };
 
 export function assemble(store: Store, config: MeshSettings, deps: MeshDeps): Mesh {
-  const { clock, log, proofs = rootProofs(config), providers = providersOf(store, config, clock) } = deps;
+  const { clock, log, proofs = rootProofs(config) } = deps;
+  const providers = [...providersOf(store, config, clock), ...(deps.providers ?? [])];
   const authorities = new AuthorityKeeper({ providers, proofs, clock, log });
   return { state: checkedState(store), authorities };
 }

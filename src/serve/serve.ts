@@ -33,7 +33,7 @@ export type ServeOptions = {
   /** Of this program, for people. */
   readonly version: string;
   readonly clock?: Clock;
-  /** Default: those of this version. */
+  /** Beside those of this version. */
   readonly providers?: readonly CertificateProvider[];
   /** Default: roots have to prove that they carry the mesh. */
   readonly proofs?: RootProofs | undefined;

@@ -31,6 +31,7 @@ function durability() {
   const tested = new Durability(
     { state, clock: { now: () => clock.at, after: () => () => undefined }, log },
     emptyLedger(),
+    1,
   );
   return { tested, said, broken, clock, probes: () => probes };
 }

@@ -11,7 +11,7 @@ import { createLog } from "../../src/ops/log.ts";
 import type { Clock } from "../../src/ports/clock.ts";
 import type { BeforeStep, WriteStep } from "../../src/runtime/atomic-write.ts";
 import type { BootstrapAnswer } from "../../src/serve/admin-api.ts";
-import { type RunningServer, serve } from "../../src/serve/serve.ts";
+import { type RunningServer, type ServeOptions, serve } from "../../src/serve/serve.ts";
 import { type RootFiles, rootFiles } from "../../src/stores/files/root-files.ts";
 import { root } from "./roots.ts";
 import { shiftedClock } from "./shifted-clock.ts";
@@ -75,6 +75,7 @@ export async function prepareServer(
   t: TestContext,
   flags: ServerFlags = {},
   beyond: Partial<Config> = {},
+  more: Pick<ServeOptions, "providers"> = {},
 ): Promise<TestServer> {
   const parent = await mkdtemp(join(tmpdir(), "meshroot-test-"));
   const dataDir = typeof flags.dataDir === "string" ? flags.dataDir : join(parent, "data");
@@ -133,7 +134,7 @@ export async function prepareServer(
       clock = { ...shifted, monotonic: () => performance.now() };
     },
     async start() {
-      running = await serve(config, log, { version: "1.2.3-test", clock, beforeStep });
+      running = await serve(config, log, { version: "1.2.3-test", clock, beforeStep, ...more });
       return running;
     },
     credential: (identity) => credential(identity),
