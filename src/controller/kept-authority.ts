@@ -130,12 +130,15 @@ export class KeptAuthority {
   async #see({ known, names, besides, earlier }: LookAround): Promise<KeptState> {
     const { root } = this;
     const wasUsed = known?.specs.has(root.name) === true;
-    const before = Object.values(known?.trust.roots ?? {}).find(({ name }) => name === root.name);
-    if (wasUsed && before !== undefined && !sameForm(before.form, root)) throw MeshrootError.from(edited(root.name));
+    // More than one where a deleted root came back under its name: the old one may be on the xDS port for a while.
+    const before = wasUsed ? Object.values(known?.trust.roots ?? {}).filter(({ name }) => name === root.name) : [];
+    const [first] = before;
+    if (first !== undefined && !before.some(({ form }) => sameForm(form, root)))
+      throw MeshrootError.from(edited(root.name));
     const { root: shown, health } = await this.#inspect(wasUsed);
     await earlier;
-    if (wasUsed && before !== undefined && before.fingerprint !== shown.fingerprint)
-      return this.#changed(before, shown);
+    if (first !== undefined && !before.some(({ fingerprint }) => fingerprint === shown.fingerprint))
+      return this.#changed(first, shown);
     const record = recordOf(root, shown);
     const ailment = health.kind === "ails" ? health.problem : undefined;
     if (!isInUse(root)) return { kind: "kept", record, ailment };

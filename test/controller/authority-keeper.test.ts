@@ -133,6 +133,22 @@ test("a root that changed while no server ran is not taken for the one that the 
   assert.deepEqual([...keeper.snapshot.trusted], []);
 });
 
+test("a deleted root that came back under its name is no change, while the old one is on the xDS port", async () => {
+  const { ca, keeper, known, settle, clock } = await start("a");
+  const roots = [root("a", "active")];
+  await settle(roots);
+  const old = known(roots);
+  await ca("a").changeRoot();
+  keeper.destroy("a", scriptedSpec("a"), true);
+  await settle(roots, { ...old, specs: new Map() });
+  const { trust } = known(roots);
+  const both = { ...trust, roots: { ...old.trust.roots, ...trust.roots } };
+  await clock.advance(30_000);
+  await settle(roots, { trust: both, specs: old.specs });
+  assert.equal(keeper.snapshot.trusted.get("a")?.fingerprint, ca("a").root.fingerprint);
+  assert.equal(keeper.snapshot.problem("a"), undefined);
+});
+
 test("a root that nobody has used yet may change", async () => {
   const { ca, keeper, settle, clock } = await start("a");
   await settle([root("a", "active")]);

@@ -13,10 +13,17 @@ import { SABOTAGES } from "../support/model/sabotages.ts";
 import { SABOTAGES_AT_THE_EDGES } from "../support/model/sabotages-at-the-edges.ts";
 import { SABOTAGES_BY_CHANCE } from "../support/model/sabotages-by-chance.ts";
 import { SABOTAGES_ELSEWHERE } from "../support/model/sabotages-elsewhere.ts";
+import { SABOTAGES_OF_SEAMS } from "../support/model/sabotages-of-seams.ts";
 
 /** For each core: many are noticed by what never happens, which is a matter of waiting. */
 const WAITING = 3;
-const ALL = [...SABOTAGES, ...SABOTAGES_ELSEWHERE, ...SABOTAGES_AT_THE_EDGES, ...SABOTAGES_BY_CHANCE];
+const ALL = [
+  ...SABOTAGES,
+  ...SABOTAGES_ELSEWHERE,
+  ...SABOTAGES_AT_THE_EDGES,
+  ...SABOTAGES_BY_CHANCE,
+  ...SABOTAGES_OF_SEAMS,
+];
 
 test(`${ALL.length} sabotages are caught`, async (t) => {
   const known = await readKnown();
