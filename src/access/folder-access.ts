@@ -137,7 +137,8 @@ async function operate(store: Store, request: OperatorRequest): Promise<Operator
     const ledger = await loadLedger(state, now);
     const { event, row } = operatorEvent(ledger, request, now, { trust, holds: [] });
     record(ledger, event);
-    await store.evidence.write([{ key: row.identity.uuid, value: toDurable(row) }]);
+    const isGone = !ledger.proxies.has(row.identity.uuid);
+    await store.evidence.write([{ key: row.identity.uuid, value: isGone ? null : toDurable(row) }]);
     return operatorAnswer(row, event);
   } finally {
     await store.close();

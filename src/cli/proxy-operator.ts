@@ -6,12 +6,18 @@ import type { CliContext } from "./context.ts";
 import { printWarnings } from "./print-holds.ts";
 import { openMesh, type StoreFlags, withStore } from "./root-common.ts";
 
-type Flags = StoreFlags & { readonly reason?: string; readonly undo?: boolean; readonly for?: string };
+type Flags = StoreFlags & {
+  readonly reason?: string;
+  readonly undo?: boolean;
+  readonly gone?: boolean;
+  readonly for?: string;
+};
 
 const NAMES =
   "\nNAME is the proxy's uuid, at least four characters of its beginning, or its identity (sa.ns) where one proxy has it.";
 const FORGET_WARNING =
   "it is your word that the process is gone: if it is alive after all, requests to and from it can fail until it has answered again";
+const GONE_WARNING = `${FORGET_WARNING}; what it may run is not known any more, and nothing takes that back`;
 /** What goes wrong where the word was wrong. */
 const ASSUME_WARNINGS: Readonly<Record<AssumedFor, string>> = {
   "mesh-trust":
@@ -28,18 +34,29 @@ asks for, and mesh-trust where none does. The word is about the roots of now, an
   xds-trust        the same, on its connection to meshroot
   xds-credentials  its agent, which is away, does not come again with the credential that it used last`;
 
-/** `meshroot proxy forget NAME --reason TEXT [--undo]`. */
+/** `meshroot proxy forget NAME --reason TEXT [--gone | --undo]`. */
 export function addProxyForget(parent: Command, context: CliContext): void {
   withStore(
     parent.command("forget <name>").description("say that an absent proxy is gone: it holds no gate until it returns"),
   )
     .option("--reason <text>", "why; kept in the audit log and shown by `proxy status`")
-    .option("--undo", "take it back")
-    .addHelpText("after", `${NAMES}\nTake care: ${FORGET_WARNING}.`)
+    .option("--gone", "it never comes back: all that is known of it leaves the ledger at once")
+    .option("--undo", "take it back; not after --gone")
+    .addHelpText("after", `${NAMES}\nTake care: ${FORGET_WARNING}. --undo brings nothing back that left with --gone.`)
     .action((name: string, flags: Flags) => {
+      if (flags.gone === true && flags.undo === true) throw noWayBack();
+      if (flags.gone === true) return say(context, "gone", name, flags, GONE_WARNING);
       const undo = flags.undo === true;
       return say(context, undo ? "unforget" : "forget", name, flags, undo ? undefined : FORGET_WARNING);
     });
+}
+
+function noWayBack(): MeshrootError {
+  return new MeshrootError(
+    "MR5001",
+    "--undo can't take back --gone: what was known of the proxy has left the ledger",
+    "If it lives after all, let it connect: it is given its bundles first, and counts again from then on.",
+  );
 }
 
 /** `meshroot proxy assume NAME --reason TEXT [--undo]`. */
@@ -109,6 +126,7 @@ const VERB: Readonly<Record<OperatorAction, string>> = {
   unassume: "assume --undo",
   forget: "forget",
   unforget: "forget --undo",
+  gone: "forget --gone",
   retry: "retry",
 };
 
@@ -116,6 +134,7 @@ const RESULT: Readonly<Record<OperatorAction, (answer: OperatorAnswer) => string
   assume: (answer) => `(${answer.identity}): assumed (${answer.for.join(", ")}) until this rotation is over`,
   unassume: ({ identity }) => `(${identity}): no longer assumed`,
   forget: ({ identity }) => `(${identity}): forgotten until it returns`,
+  gone: ({ identity }) => `(${identity}): gone for good, it has left the ledger`,
   unforget: ({ identity }) => `(${identity}): no longer forgotten`,
   retry: ({ identity, refused, connected }) => {
     if (refused.length === 0) return `(${identity}): nothing to send again, it refuses nothing`;

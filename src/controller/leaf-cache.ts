@@ -1,8 +1,10 @@
-/** One key and leaf per proxy, kept in memory only: a leaf key is never at rest. */
+/** One key and leaf per proxy, kept in memory only, and only while they are of use: a leaf key is never at rest. */
 
 import { type BackOff, pauseAfter } from "../core/back-off.ts";
 import type { ClockSpan } from "../core/clock-check.ts";
 import type { LeafContent } from "../core/evidence/content.ts";
+import { isConnected } from "../core/evidence/ledger-queries.ts";
+import type { Ledger } from "../core/evidence/ledger-state.ts";
 import { identityName, type ProxyIdentity } from "../core/identity.ts";
 import type { RootId } from "../core/roots/trust.ts";
 import { tokenBucket } from "../core/token-bucket.ts";
@@ -47,6 +49,8 @@ export type LeafCacheDeps = {
 
 /** Of one proxy: those of all others go on. */
 const RETRY: BackOff = { baseMs: 5_000, mostMs: 300_000 };
+/** It is a look at every key, for what waits for hours. */
+const DROP_MS = 60_000;
 /** A mesh that comes back all at once must not keep our CPU, or a CA, from answering the others. */
 const ISSUE_RATE = { burst: 100, perSecond: 50 };
 
@@ -71,7 +75,9 @@ type Holder = {
 };
 
 export class LeafCache {
-  readonly #holders = new Map<string, Holder>();
+  /** By uuid, then by kind and identity. */
+  readonly #holders = new Map<string, Map<string, Holder>>();
+  #droppedAt = Number.NEGATIVE_INFINITY;
   readonly #deps: LeafCacheDeps;
   readonly #rate = tokenBucket(ISSUE_RATE);
   readonly #listeners = new Set<(proxy: ProxyIdentity) => void>();
@@ -102,7 +108,7 @@ export class LeafCache {
 
   /** As `current`, but nothing is made. */
   peek(kind: LeafKind, proxy: ProxyIdentity, signer: RootId): Leaf | KeptLeaf | undefined {
-    const leaf = this.#holders.get(key(kind, proxy))?.leaf;
+    const leaf = this.#known(kind, proxy)?.leaf;
     const { clock } = this.#deps;
     return isUsable(leaf, signer, clockSpan(clock), clock.now()) ? leaf : undefined;
   }
@@ -116,7 +122,7 @@ export class LeafCache {
 
   /** A leaf with this version, if its key is still here. */
   byVersion(kind: LeafKind, proxy: ProxyIdentity, version: string): Leaf | undefined {
-    const leaf = this.#holders.get(key(kind, proxy))?.leaf;
+    const leaf = this.#known(kind, proxy)?.leaf;
     return leaf?.privateKeyPem !== undefined && leaf.fingerprint === version ? leaf : undefined;
   }
 
@@ -130,11 +136,42 @@ export class LeafCache {
     for (const listener of this.#listeners) listener(proxy);
   }
 
+  /** The keys of those who are gone are kept for nobody. */
+  forget(uuid: string): void {
+    this.#holders.delete(uuid);
+  }
+
+  /** Nor are those to leaves that have expired while their proxy is away. */
+  dropExpired({ proxies }: Ledger): void {
+    const { clock } = this.#deps;
+    const now = clock.now();
+    if (Math.abs(now - this.#droppedAt) < DROP_MS) return;
+    this.#droppedAt = now;
+    const { earliest } = clockSpan(clock);
+    for (const [uuid, holders] of this.#holders) {
+      const row = proxies.get(uuid);
+      if (row !== undefined && isConnected(row)) continue;
+      for (const [name, { leaf, making }] of holders)
+        if (making.kind !== "making" && (leaf === undefined || leaf.notAfter <= earliest)) holders.delete(name);
+      if (holders.size === 0) this.#holders.delete(uuid);
+    }
+  }
+
+  /** Proxies for which there is a leaf, or one is being made. */
+  get size(): number {
+    return this.#holders.size;
+  }
+
+  #known(kind: LeafKind, proxy: ProxyIdentity): Holder | undefined {
+    return this.#holders.get(proxy.uuid)?.get(nameOf(kind, proxy));
+  }
+
   #holder(kind: LeafKind, proxy: ProxyIdentity): Holder {
-    const known = this.#holders.get(key(kind, proxy));
+    const known = this.#known(kind, proxy);
     if (known !== undefined) return known;
     const holder: Holder = { proxy, kind, making: IDLE };
-    this.#holders.set(key(kind, proxy), holder);
+    const holders = this.#holders.get(proxy.uuid) ?? new Map();
+    this.#holders.set(proxy.uuid, holders.set(nameOf(kind, proxy), holder));
     return holder;
   }
 
@@ -177,9 +214,9 @@ export class LeafCache {
   }
 }
 
-/** By uuid and identity: who came with another's uuid would else be given its key. */
-function key(kind: LeafKind, proxy: ProxyIdentity): string {
-  return `${kind} ${proxy.uuid} ${identityName(proxy)}`;
+/** By identity, too: who came with another's uuid would else be given its key. */
+function nameOf(kind: LeafKind, proxy: ProxyIdentity): string {
+  return `${kind} ${identityName(proxy)}`;
 }
 
 /** Valid by every reading of the clock: what will be valid later is as useless to a peer as what no longer is. */

@@ -5,10 +5,11 @@
 
 import { createHash } from "node:crypto";
 import { type BundleContent, type Content, isLeaf, type LeafContent } from "../core/evidence/content.ts";
-import { needsProof, presentedRoots, readyForLeaf, resumable } from "../core/evidence/ledger-queries.ts";
+import { hasHadLeaf, needsProof, presentedRoots, readyForLeaf, resumable } from "../core/evidence/ledger-queries.ts";
 import { type Consumer, type ProxyRow, type Slot, type StreamId, slotKey } from "../core/evidence/ledger-state.ts";
 import { mayAnswerFor } from "../core/evidence/refusals.ts";
 import { resolveSecretName } from "../core/evidence/secret-names.ts";
+import type { Held } from "../core/evidence/strangers.ts";
 import { type ProxyIdentity, principalOf, type ServiceIdentity } from "../core/identity.ts";
 import { knownTrustDomains, type RootId, rootOf, sanForms, type TrustInForce } from "../core/roots/trust.ts";
 import type { Clock } from "../ports/clock.ts";
@@ -68,6 +69,10 @@ export class MeshSecrets {
     this.#clock = deps.clock;
     this.#log = deps.log;
     deps.issuer.subscribe(({ uuid }) => this.lookAgain(uuid));
+    deps.controller.whenRetired((uuid) => deps.issuer.forget(uuid));
+    deps.controller.subscribe((what) => {
+      if (what === "plan") deps.issuer.dropExpired(deps.controller.ledger);
+    });
     deps.controller.setWanted((proxy, name, consumer) => this.wanted(proxy, name, consumer));
   }
 
@@ -121,9 +126,9 @@ export class MeshSecrets {
     // It says that it runs this one, and the ledger agrees: nothing that a gate waits for changes (R57).
     if (known?.version === leaf.fingerprint && typeof sendable !== "string" && !sendable.again)
       return { ...sendable, kept: "delta" };
-    // Whoever ACKed a leaf once and reports none is another process than the one whose bundles the ledger knows. Of any other
+    // Whoever had a leaf once and reports none is another process than the one whose bundles the ledger knows. Of any other
     // no time proves that it will not ask for them again.
-    const successorAt = slot?.acked !== undefined && has === undefined ? this.#clock.now() : undefined;
+    const successorAt = hasHadLeaf(slot) && has === undefined ? this.#clock.now() : undefined;
     if (kind === "leaf" && !readyForLeaf(row, this.#neededRoots(), successorAt)) return "later";
     return sendable;
   }
@@ -178,6 +183,27 @@ export class MeshSecrets {
     return { seen, foreign };
   }
 
+  /**
+   * What a client says to hold of the names that it asks for: `reported` by name, or else `state`, which is the version of one of
+   * them (SotW). Empty, where it says nothing that would matter.
+   */
+  held(
+    proxy: ProxyIdentity,
+    names: Iterable<string>,
+    reported: ReadonlyMap<string, string>,
+    state: string,
+  ): readonly Held[] {
+    const isStranger = this.#controller.ledger.proxies.get(proxy.uuid)?.stranger !== undefined;
+    if (!isStranger && reported.size === 0 && state === "") return [];
+    return [...names].flatMap((name) => {
+      const resolved = this.#resolve(name, proxy);
+      const version = reported.get(name) ?? (reported.size === 0 ? state : "");
+      if (resolved.kind === "none") return [];
+      const matchers = resolved.service !== undefined;
+      return [{ name, kind: resolved.kind, matchers, version, shared: !reported.has(name) }];
+    });
+  }
+
   /** No edit of the services makes this name anything, as long as the trust in force stays. */
   isNothing(proxy: ProxyIdentity, name: string): boolean {
     return this.#resolve(name, proxy).kind === "none";
@@ -218,7 +244,7 @@ export class MeshSecrets {
     // What is newly presented is always under the signer, so only departures can be missed, which is the safe side.
     if (cached !== undefined && cached.trust === trust && cached.signer === signer && now < cached.at + 1_000)
       return cached.roots;
-    const presented = presentedRoots(ledger, now, settleMs, clockSpan(this.#clock).earliest);
+    const presented = new Set(presentedRoots(ledger, trust.mesh, now, settleMs, clockSpan(this.#clock).earliest));
     // What was replaced just before a restart, only the process before it knew.
     const isNew = recoveringSince !== undefined && now < recoveringSince + settleMs;
     const roots = trust.mesh.filter((id) => isNew || id === trust.signer || id === signer || presented.has(id));

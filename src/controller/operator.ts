@@ -11,8 +11,8 @@ import type { TrustInForce } from "../core/roots/trust.ts";
 import type { Hold } from "../core/rotation/holds.ts";
 import { askedFor } from "../core/rotation/holds.ts";
 
-/** The two that begin with `un` take the other back. */
-export const OPERATOR_ACTIONS = ["assume", "unassume", "forget", "unforget", "retry"] as const;
+/** The two that begin with `un` take the other back. Nothing takes back `gone`: what was known of the proxy is not there any more. */
+export const OPERATOR_ACTIONS = ["assume", "unassume", "forget", "unforget", "gone", "retry"] as const;
 export type OperatorAction = (typeof OPERATOR_ACTIONS)[number];
 
 export type OperatorRequest = {
@@ -44,7 +44,7 @@ const MAX_CANDIDATES = 10;
 
 /**
  * Finds the proxy and puts the request as a ledger event; changes nothing. Throws MR5002 (no usable reason or `for`), MR5005 (no such
- * proxy, or nothing to take back), MR5007 (several of that name), MR5008 (`forget` of a proxy that is connected).
+ * proxy, or nothing to take back), MR5007 (several of that name), MR5008 (`forget` or `gone` of a proxy that is connected).
  */
 export function operatorEvent(
   ledger: Ledger,
@@ -68,6 +68,9 @@ export function operatorEvent(
     case "forget":
       if (isConnected(row)) throw connected(row);
       return { row, event: { type: "forget", proxy, reason, at: now } };
+    case "gone":
+      if (isConnected(row)) throw connected(row);
+      return { row, event: { type: "retire", proxy, at: now } };
     case "unassume":
     case "unforget": {
       const word = action === "unassume" ? "assume" : "forget";

@@ -25,6 +25,7 @@ import { Follower, type What } from "./follower.ts";
 import { firstUnreadable, KnownRoots } from "./known-roots.ts";
 import { Leader } from "./leader.ts";
 import { NamesInUse } from "./names-in-use.ts";
+import { Retirement } from "./retirement.ts";
 import type { ServiceNames } from "./root-proofs.ts";
 import { UnknownNames } from "./unknown-names.ts";
 
@@ -35,7 +36,7 @@ export type ControllerDeps = {
   readonly clock: Clock;
   readonly state: StateStore;
   readonly authorities: AuthorityKeeper;
-  readonly settings: GateSettings & { readonly namespace: string };
+  readonly settings: GateSettings & { readonly namespace: string; readonly xdsCertValidityMs: number };
   readonly log: Log;
   /** Who stands behind services, as far as that is known: names that a root has to carry. */
   readonly services?: () => ReadonlyMap<string, readonly ServiceIdentity[]> | undefined;
@@ -65,6 +66,8 @@ export class RotationController {
   readonly #disk: Durability;
   readonly #follower: Follower;
   readonly #leader: Leader;
+  readonly #leaving: ((proxy: string) => void)[] = [];
+  readonly #retirement: Retirement;
   readonly #roots: KnownRoots;
   readonly #names: NamesInUse;
   readonly #unknown: UnknownNames;
@@ -85,6 +88,7 @@ export class RotationController {
     this.#follower = new Follower(trust);
     this.#leader = new Leader({ ...deps, roots, disk: this.#disk });
     this.#unknown = new UnknownNames(deps.log);
+    this.#retirement = new Retirement(deps, ledger);
     this.#recoveringSince = isRestart ? deps.clock.now() : undefined;
     this.#unsubscribe = deps.authorities.subscribe(() => this.replan());
   }
@@ -189,6 +193,11 @@ export class RotationController {
     return this.#follower.subscribe(listener);
   }
 
+  /** Called when the row of a proxy has left the ledger: nobody needs what else is kept of it. */
+  whenRetired(listener: (proxy: string) => void): void {
+    this.#leaving.push(listener);
+  }
+
   setRoots(listing: RootListing): void {
     this.#leader.setRoots(listing);
     this.replan();
@@ -198,6 +207,10 @@ export class RotationController {
   observe(event: LedgerEvent): number {
     const seq = record(this.ledger, event);
     if (event.type === "asked") this.#lookAtNames(event.proxy, event.stream);
+    if (event.type === "retire" && !this.ledger.proxies.has(event.proxy)) {
+      this.#unknown.forget(event.proxy);
+      for (const listener of this.#leaving) listener(event.proxy);
+    }
     if (event.type !== "tick" && event.type !== "asked" && event.type !== "sent") {
       // Said by the store's health, and tried again with the next plan.
       this.#disk.rows.write(event.proxy).catch(() => undefined);
@@ -263,6 +276,7 @@ export class RotationController {
     record(this.ledger, { type: "tick", at: now, earliest: clockSpan(clock).earliest });
     this.#noteSynced();
     endWords(this.ledger, this.trust, (event) => this.observe(event), log);
+    this.#retirement.look((event) => this.observe(event));
   }
 
   /** True when another plan may find another change. */

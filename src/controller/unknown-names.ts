@@ -37,6 +37,10 @@ export class UnknownNames {
     this.#log = log;
   }
 
+  forget(proxy: string): void {
+    this.#warned.delete(proxy);
+  }
+
   /** Called when a stream has asked for something. */
   look(row: ProxyRow, stream: StreamId, isKnown: (name: string) => boolean): void {
     const proxy = row.identity.uuid;

@@ -16,6 +16,10 @@ export type ForeignLine = { readonly count: number; readonly names: readonly str
 export class ForeignNames {
   readonly #proxies = new Map<string, { readonly names: Set<string>; most: number }>();
 
+  forget(proxy: string): void {
+    this.#proxies.delete(proxy);
+  }
+
   /** `foreign`: all that a stream of this proxy asks for and that is not its own. Undefined: nothing that is worth a line. */
   news(proxy: string, foreign: readonly string[]): ForeignLine | undefined {
     if (foreign.length === 0) return undefined;

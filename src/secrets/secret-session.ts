@@ -1,5 +1,6 @@
 /** One stream's part in the secrets: what is asked for, offered and answered on it, into the ledger before anything is written. */
 
+import { clockSpan } from "../controller/checked-clock.ts";
 import type { Material, MeshSecrets } from "../controller/mesh-secrets.ts";
 import type { RotationController } from "../controller/rotation-controller.ts";
 import type { Consumer } from "../core/evidence/ledger-state.ts";
@@ -18,6 +19,10 @@ export type SecretSessionDeps = {
   readonly clock: Clock;
   readonly log: Log;
   readonly client: XdsClient<ClientIdentity>;
+  /** What the client says of the state of the world that it holds; "": nothing. */
+  readonly state: string;
+  /** How long a leaf lives that this mesh issues. */
+  readonly leafValidityMs: number;
   /** An offer may have changed. */
   readonly changed: () => void;
   readonly encode: (name: string, material: Material, bytes: Bytes) => AnyResource;
@@ -40,6 +45,7 @@ export class SecretSession implements ResourceSession {
   /** By nonce: where in the ledger it stands that it was sent. */
   readonly #seqs = new Map<string, number>();
   #asked: ReadonlySet<string> = new Set();
+  #isFirst = true;
   /** Names that lead to nothing as long as this trust is in force: there may be thousands, looked at every second. */
   readonly #nothing = new Set<string>();
   #nothingUnder: RotationController["trust"];
@@ -66,9 +72,20 @@ export class SecretSession implements ResourceSession {
     this.#deps.changed();
   }
 
-  asked(names: ReadonlySet<string>): void {
+  asked(names: ReadonlySet<string>, _all: boolean, reported: ReadonlyMap<string, string> = new Map()): void {
     this.#asked = names;
+    if (this.#isFirst) this.#noteHeld(reported);
+    this.#isFirst = false;
     this.#report();
+  }
+
+  /** Its first request says what the client holds (E13). */
+  #noteHeld(reported: ReadonlyMap<string, string>): void {
+    const { controller, secrets, clock, leafValidityMs, state } = this.#deps;
+    const held = secrets.held(this.#proxy, this.#asked, reported, state);
+    if (held.length === 0) return;
+    const leafUntil = clockSpan(clock).latest + leafValidityMs;
+    controller.observe({ type: "reported", ...this.#base, held, leafUntil, at: clock.now() });
   }
 
   offer(name: string, has: string | undefined): Offer {

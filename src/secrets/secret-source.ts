@@ -19,6 +19,8 @@ export type SecretSourceDeps = {
   readonly secrets: MeshSecrets;
   readonly clock: Clock;
   readonly log: Log;
+  /** How long a leaf lives that this mesh issues. */
+  readonly leafValidityMs: number;
 };
 
 export class SecretSource implements ResourceSource<ClientIdentity> {
@@ -35,6 +37,7 @@ export class SecretSource implements ResourceSource<ClientIdentity> {
 
   constructor(deps: SecretSourceDeps) {
     this.#deps = deps;
+    deps.controller.whenRetired((proxy) => this.#foreign.forget(proxy));
     deps.controller.subscribe((what) => {
       if (what !== "trust") return;
       this.#bundles = new Map();
@@ -49,12 +52,13 @@ export class SecretSource implements ResourceSource<ClientIdentity> {
     tellAll(sets.flatMap((set) => [...set].map((session) => () => session.wake())));
   }
 
-  open(client: XdsClient<ClientIdentity>, changed: () => void): ResourceSession {
+  open(client: XdsClient<ClientIdentity>, changed: () => void, _returning = false, state = ""): ResourceSession {
     const { uuid } = client.identity.proxy;
     const sessions = this.#sessions.get(uuid) ?? new Set();
     const session: SecretSession = new SecretSession({
       ...this.#deps,
       client,
+      state,
       changed,
       encode: (name, material, bytes) => this.#encode(name, material, bytes),
       foreignNews: (names) => this.#foreign.news(uuid, names),

@@ -19,6 +19,7 @@ const SAID: Readonly<Record<OperatorAction, string>> = {
   unassume: "an operator no longer answers for this proxy",
   forget: "an operator says that this proxy is gone: it holds no gate until it returns",
   unforget: "an operator takes back that this proxy is gone",
+  gone: "an operator says that this proxy is gone for good: it has left the ledger",
   retry: "an operator has refused secrets sent again",
 };
 
@@ -44,6 +45,7 @@ export function liveOperator({ controller, clock, audit, retry }: OperateDeps) {
       // Less trust in an operator's word is always the safe side.
       if (event.type === "assume" || event.type === "forget")
         controller.observe({ type: "withdraw", proxy: event.proxy, word: event.type });
+      if (event.type === "retire") controller.observe({ type: "restore", proxy: event.proxy, row });
       throw error;
     }
     const reason = request.reason.trim();

@@ -78,6 +78,7 @@ export async function openAdmin(
 ): Promise<Opened> {
   const { authorities, certificates, clock, controller, secrets, store } = mesh;
   const owners: Owners = new Map();
+  controller.whenRetired((proxy) => owners.delete(proxy));
   const app = adminApp({
     version,
     status: () => statusOf(mesh, side),

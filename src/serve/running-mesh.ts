@@ -44,7 +44,7 @@ export async function startMesh(around: Around): Promise<RunningMesh> {
   const read = await store.services.read();
   let services = read.problems.length === 0 ? read.services : undefined;
   const controller = await RotationController.start(
-    { clock, state, authorities, settings: gateSettings(config), log, services: () => services },
+    { clock, state, authorities, settings: settingsOf(config), log, services: () => services },
     await store.roots.list(),
   );
   // Not by spreading them into Math.max: a call takes some 100,000 arguments.
@@ -62,7 +62,7 @@ export async function startMesh(around: Around): Promise<RunningMesh> {
   });
   const secrets = new MeshSecrets({ controller, issuer, clock, log });
   if (services !== undefined) secrets.setServices(services);
-  const source = new SecretSource({ controller, secrets, clock, log });
+  const source = new SecretSource({ controller, secrets, clock, log, leafValidityMs: config.leafValidityMs });
   const setServices = (found: Services) => {
     services = found;
     secrets.setServices(found);
@@ -70,8 +70,9 @@ export async function startMesh(around: Around): Promise<RunningMesh> {
   return { store, config, clock, log, metrics, controller, certificates, secrets, source, authorities, setServices };
 }
 
-function gateSettings({ settleMs, recoveryWindowMs: recoveryMs, absentPolicy, namespace }: Config) {
-  return { settleMs, recoveryMs, absentPolicy, namespace };
+function settingsOf(config: Config) {
+  const { settleMs, recoveryWindowMs: recoveryMs, absentPolicy, namespace, xdsCertValidityMs } = config;
+  return { settleMs, recoveryMs, absentPolicy, namespace, xdsCertValidityMs };
 }
 
 function counted(make: MakeLeaf, metrics: Metrics): MakeLeaf {

@@ -22,7 +22,7 @@ const MAX_NAME = 1_024;
 const XDS = [SECRETS.name, AGGREGATED.name];
 
 type Deps = {
-  readonly controller: Pick<RotationController, "ledger">;
+  readonly controller: Pick<RotationController, "ledger" | "whenRetired">;
   readonly secrets: Pick<MeshSecrets, "wanted">;
 };
 
@@ -34,6 +34,7 @@ export class SideServices {
 
   constructor(deps: Deps) {
     this.#deps = deps;
+    deps.controller.whenRetired((proxy) => this.#nodes.delete(proxy));
   }
 
   noteNode(client: XdsClient<ClientIdentity>): void {

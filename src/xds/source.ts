@@ -25,8 +25,11 @@ export type ResourceSource<Identity> = {
 };
 
 export type ResourceSession = {
-  /** What the stream asks for now: these names, and everything where `all`. */
-  asked(names: ReadonlySet<string>, all: boolean): void;
+  /**
+   * What the stream asks for now: these names, and everything where `all`. `reported`: which versions of them its client says to
+   * hold, where it says so by name.
+   */
+  asked(names: ReadonlySet<string>, all: boolean, reported?: ReadonlyMap<string, string>): void;
   /** `has`: the version that the client holds, as far as this stream knows. */
   offer(name: string, has: string | undefined): Offer;
   /** Every name that there is for this client. Only sources with `wildcard` are asked. */

@@ -154,7 +154,7 @@ export class XdsStream<Identity> {
     const { session } = typed;
     switch (output.type) {
       case "asked":
-        session.asked(output.names, output.all);
+        session.asked(output.names, output.all, reportedIn(typed.subscription));
         break;
       case "resumed":
         onEvent({ type: "resumed" });
@@ -202,6 +202,10 @@ export class XdsStream<Identity> {
       typed.writing = false;
     });
   }
+}
+
+function reportedIn({ names }: Typed["subscription"]): Map<string, string> {
+  return new Map([...names].flatMap(([name, { reported }]) => (reported === undefined ? [] : [[name, reported]])));
 }
 
 const VERDICT_EVENTS = { acked: "ack", nacked: "nack", unknown: "unknown", superseded: "superseded" } as const;

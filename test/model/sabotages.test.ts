@@ -13,6 +13,7 @@ import { SABOTAGES } from "../support/model/sabotages.ts";
 import { SABOTAGES_AT_THE_EDGES } from "../support/model/sabotages-at-the-edges.ts";
 import { SABOTAGES_BY_CHANCE } from "../support/model/sabotages-by-chance.ts";
 import { SABOTAGES_ELSEWHERE } from "../support/model/sabotages-elsewhere.ts";
+import { SABOTAGES_OF_ABSENCE } from "../support/model/sabotages-of-absence.ts";
 import { SABOTAGES_OF_SEAMS } from "../support/model/sabotages-of-seams.ts";
 
 /** For each core: many are noticed by what never happens, which is a matter of waiting. */
@@ -23,6 +24,7 @@ const ALL = [
   ...SABOTAGES_AT_THE_EDGES,
   ...SABOTAGES_BY_CHANCE,
   ...SABOTAGES_OF_SEAMS,
+  ...SABOTAGES_OF_ABSENCE,
 ];
 
 test(`${ALL.length} sabotages are caught`, async (t) => {

@@ -68,16 +68,14 @@ async function start(t: TestContext, spoil: (issue: Issue) => Issue) {
     trust: { read: async () => undefined, write: async () => 1 },
     evidence: { read: async () => new Map(), write: async () => undefined },
   };
-  const settings = { settleMs: 0, recoveryMs: 0, absentPolicy: "until-leaf-expiry", namespace: "osm-system" } as const;
+  const lives = { leafValidityMs: 24 * HOUR_MS, xdsCertValidityMs: 24 * HOUR_MS };
+  const gates = { settleMs: 0, recoveryMs: 0, absentPolicy: "until-leaf-expiry" } as const;
+  const settings = { ...gates, ...lives, namespace: "osm-system" };
   const controller = await RotationController.start(
     { clock, state, authorities, settings, log },
     { roots: [root("first", "active")], problems: [], outdated: [] },
   );
-  const options = {
-    leafKeyAlgorithm: "ec-p256",
-    leafValidityMs: 24 * HOUR_MS,
-    xdsCertValidityMs: 24 * HOUR_MS,
-  } as const;
+  const options = { leafKeyAlgorithm: "ec-p256", ...lives } as const;
   const issuing = new CertificateMaker(authorities, clock, options);
   const issuer = new LeafCache({
     clock,
@@ -86,12 +84,8 @@ async function start(t: TestContext, spoil: (issue: Issue) => Issue) {
     make: issuing.leaf,
     renewalTime: (_now, notAfter) => notAfter,
   });
-  const source = new SecretSource({
-    controller,
-    secrets: new MeshSecrets({ controller, issuer, clock, log }),
-    clock,
-    log,
-  });
+  const secrets = new MeshSecrets({ controller, issuer, clock, log });
+  const source = new SecretSource({ controller, secrets, clock, log, leafValidityMs: lives.leafValidityMs });
 
   const front = await makeTestRoot("front");
   const server = await makeTestLeaf(front, { dns: [SERVER_NAME] });

@@ -90,6 +90,15 @@ export class Desk {
     this.ask(proxy, stream, ...names);
   }
 
+  /** The first request of a stream says which versions its client holds, by name; `leafUntil`: see `Report`. */
+  report(proxy: string, stream: string, versions: Readonly<Record<string, string>>, leafUntil = this.now + 1e6): void {
+    const held = Object.entries(versions).map(([name, version]) => {
+      const kind = name === LEAF ? "leaf" : "bundle";
+      return { name, kind, matchers: false, version, shared: false } as const;
+    });
+    record(this.ledger, { type: "reported", proxy, stream, held, leafUntil, at: this.now });
+  }
+
   ask(proxy: string, stream: string, ...names: string[]): void {
     record(this.ledger, { type: "asked", proxy, stream, names: new Set(names), at: this.now });
   }

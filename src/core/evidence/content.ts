@@ -24,6 +24,25 @@ export type BundleContent = {
 
 export type Content = LeafContent | BundleContent;
 
+/** The version and the root of what a client runs and the ledger does not know (E13). */
+const UNKNOWN = "unknown";
+
+/** It may be anything: a bundle that holds no root, or a leaf under any, valid until `notAfter` at the latest. */
+export function unknownContent(kind: SecretKind, notAfter: number): Content {
+  return kind === "leaf" || kind === "xdsLeaf"
+    ? { kind, version: UNKNOWN, root: UNKNOWN, notAfter }
+    : { kind, version: UNKNOWN, roots: [] };
+}
+
+export function isUnknown({ version }: Content): boolean {
+  return version === UNKNOWN;
+}
+
+/** As far as is known: what is unknown may be under any root. */
+export function mayBeUnder(leaf: LeafContent, root: RootId): boolean {
+  return leaf.root === root || isUnknown(leaf);
+}
+
 export function isLeaf(content: Content): content is LeafContent {
   return content.kind === "leaf" || content.kind === "xdsLeaf";
 }

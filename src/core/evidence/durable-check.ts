@@ -143,6 +143,8 @@ const rowShape = shape({
   cutShort: optional(flag),
   error: optional(shape({ answering: text, message: text, at: time, names: listOf(text) })),
   auth: shape({ envoy: optional(text), agent: optional(text) }),
+  credentialsUntil: optional(time),
+  stranger: optional(shape({ leafUntil: time })),
   issued: optional(
     listOf(shape({ fingerprint: text, root: text, notBefore: time, notAfter: time, bundle: bundleContent })),
   ),

@@ -3,6 +3,13 @@
 import { OVERLAP_MS } from "./ledger-queries.ts";
 import type { Line, SlotEvidence } from "./ledger-state.ts";
 
+export function mentions({ acked, lines }: SlotEvidence, version: string): boolean {
+  return (
+    acked?.version === version ||
+    lines.some(({ entries }) => entries.some(({ content }) => content.version === version))
+  );
+}
+
 export function dropSettledLines(slot: SlotEvidence, now: number): void {
   slot.lines = slot.lines.filter(
     (line) => line.ended === undefined || !line.superseded || (line.overlapped && now < line.ended.at + OVERLAP_MS),

@@ -2,7 +2,7 @@
 
 import type { RootId } from "../roots/trust.ts";
 import { assumes } from "./assumptions.ts";
-import { type Content, isLeaf, type LeafContent } from "./content.ts";
+import { type Content, isLeaf, isUnknown, type LeafContent, mayBeUnder } from "./content.ts";
 import {
   type Consumer,
   type Evidence,
@@ -37,8 +37,12 @@ function meshSlots<Some extends SlotEvidence>(row: Evidence<Some>, kind: "leaf" 
   return [...row.slots.values()].filter((slot) => slot.consumer === "envoy" && slot.kind === kind);
 }
 
-/** E8: every bundle that this proxy's Envoy may run holds `root`. A slot that was never sent anything blocks nothing. */
+/**
+ * E8: every bundle that this proxy's Envoy may run holds `root`. A slot that was never sent anything blocks nothing; of a stranger
+ * nobody knows which slots there are.
+ */
 export function trusts(row: Evidence, root: RootId): boolean {
+  if (row.stranger !== undefined) return false;
   return meshSlots(row, "bundle").every((slot) => mayRun(slot).every((content) => holds(content, root)));
 }
 
@@ -48,7 +52,8 @@ function holds(content: Content, root: RootId): boolean {
 
 /** E9: some unexpired leaf that this proxy may run chains to `root`. */
 export function presents(row: Evidence, root: RootId, now: number): boolean {
-  return leaves(row).some((leaf) => leaf.root === root && leaf.notAfter > now);
+  if (row.stranger !== undefined && row.stranger.leafUntil > now) return true;
+  return leaves(row).some((leaf) => mayBeUnder(leaf, root) && leaf.notAfter > now);
 }
 
 export function leaves(row: Evidence): LeafContent[] {
@@ -78,8 +83,8 @@ export function counts(row: ProxyRow, now: number, policy: AbsentPolicy): boolea
  */
 export function countsUntil(row: ProxyRow, policy: AbsentPolicy): number | undefined {
   if (isConnected(row) || policy === "wait") return undefined;
-  if (!row.hadLeaf && !row.cutShort) return undefined;
-  return Math.max(0, ...leaves(row).map((leaf) => leaf.notAfter));
+  if (!row.hadLeaf && !row.cutShort && row.stranger === undefined) return undefined;
+  return Math.max(row.stranger?.leafUntil ?? 0, ...leaves(row).map((leaf) => leaf.notAfter));
 }
 
 /** E14: has every proxy been heard on a stream of this process since its start? */
@@ -94,6 +99,7 @@ export function unheard(ledger: Ledger): ProxyRow[] {
  * an agent was sent comes in halves. What was handed out and not used yet may replace it all by a bundle without `root`.
  */
 export function trustsOnXds(row: Evidence, root: RootId): boolean {
+  if (row.stranger !== undefined) return false;
   if (isHandedOutWithout(row, root)) return false;
   const slots = [...row.slots.values()].filter(({ kind }) => kind === "xdsBundle");
   const isProven = slots.length === 0 ? row.auth.envoy === root : slots.every(({ acked }) => acked !== undefined);
@@ -120,7 +126,7 @@ export function authenticatesWith(row: Evidence, root: RootId, now: number): str
   if (row.auth.agent === root && !assumes(row, "xds-credentials", root)) return "its agent last authenticated with it";
   if (row.issued.some((one) => one.root === root)) return "it was handed one that it has not used yet";
   const sent = [...row.slots.values()].filter((slot) => slot.kind === "xdsLeaf").flatMap((slot) => mayRun(slot));
-  const some = sent.some((content) => isLeaf(content) && content.root === root && content.notAfter > now);
+  const some = sent.some((content) => isLeaf(content) && mayBeUnder(content, root) && content.notAfter > now);
   return some ? "its folder may hold one that its agent was sent, or that was handed out" : undefined;
 }
 
@@ -169,13 +175,14 @@ export function matchesByItself(row: Evidence): boolean {
 /**
  * E10: may this proxy be given a leaf whose signer and peers are under `needed`? Yes when each bundle that it may run holds
  * those roots, or was answered on a live stream in a content that holds them. This takes in bundles that it has not asked
- * for again yet: the context that runs them would get the leaf, too.
+ * for again yet: the context that runs them would get the leaf, too. A stranger has to have had the time to ask for all of them.
  *
  * `successorAt`: the time now, if the client is known to be another process than the one that those bundles were sent to.
  * Then one that it has not asked for since longer than any back-off is its predecessor's: Envoy starts its listeners once its
  * clusters are done, which wait for this leaf, so it asks for the listeners' bundle only after it (V: both waited for ever).
  */
 export function readyForLeaf(row: ProxyRow, needed: readonly RootId[], successorAt: number | undefined): boolean {
+  if (row.stranger !== undefined) return false;
   const asked = askedNames(row, "envoy");
   const isLeftBehind = ({ name, session }: Slot) =>
     successorAt !== undefined &&
@@ -191,15 +198,32 @@ export function readyForLeaf(row: ProxyRow, needed: readonly RootId[], successor
   );
 }
 
+/** The client had a leaf once: it ACKed one, or reported one that the ledger does not know. */
+export function hasHadLeaf(slot: SlotEvidence | undefined): boolean {
+  return slot !== undefined && (slot.acked !== undefined || mayRun(slot).some(isUnknown));
+}
+
 /**
- * Roots under which some known proxy may present an unexpired leaf, on connections begun up to `settleMs` ago, too: those go on
- * with what was loaded before the ACK (E11).
+ * Those of `roots` under which some known proxy may present an unexpired leaf, on connections begun up to `settleMs` ago, too:
+ * those go on with what was loaded before the ACK (E11).
  */
-export function presentedRoots(ledger: Ledger, now: number, settleMs: number, earliest = now): Set<RootId> {
-  const roots = new Set([...ledger.replacedAt].flatMap(([root, at]) => (now < at + settleMs ? [root] : [])));
-  for (const row of ledger.proxies.values())
-    for (const leaf of leaves(row)) if (leaf.notAfter > earliest) roots.add(leaf.root);
-  return roots;
+export function presentedRoots(
+  ledger: Ledger,
+  roots: readonly RootId[],
+  now: number,
+  settleMs: number,
+  earliest = now,
+): RootId[] {
+  const presented = new Set([...ledger.replacedAt].flatMap(([root, at]) => (now < at + settleMs ? [root] : [])));
+  for (const row of ledger.proxies.values()) {
+    if (row.stranger !== undefined && row.stranger.leafUntil > earliest) return [...roots];
+    for (const leaf of leaves(row)) {
+      if (leaf.notAfter <= earliest) continue;
+      if (isUnknown(leaf)) return [...roots];
+      presented.add(leaf.root);
+    }
+  }
+  return roots.filter((root) => presented.has(root));
 }
 
 /** E12: the client has said yes to `version`, and to nothing else since; nothing that was sent waits for its answer. */

@@ -42,6 +42,8 @@ export type DurableRow = {
   readonly cutShort?: boolean;
   readonly error: ProxyError | undefined;
   readonly auth: { readonly envoy?: RootId; readonly agent?: RootId };
+  readonly credentialsUntil?: number | undefined;
+  readonly stranger?: Evidence["stranger"];
   readonly issued?: readonly HandedOut[];
   readonly assumed: Evidence["assumed"];
   readonly forgotten: Evidence["forgotten"];
@@ -66,6 +68,8 @@ export function toDurable(evidence: Evidence): DurableRow {
     cutShort: evidence.cutShort,
     error: evidence.error,
     auth: evidence.auth,
+    credentialsUntil: evidence.credentialsUntil,
+    stranger: evidence.stranger,
     issued: evidence.issued,
     assumed: evidence.assumed,
     forgotten: evidence.forgotten,
@@ -92,6 +96,8 @@ function evidenceOf(durable: DurableRow, now: number): Evidence {
     cutShort: durable.cutShort === true,
     error: durable.error,
     auth: { ...durable.auth },
+    credentialsUntil: durable.credentialsUntil,
+    stranger: durable.stranger,
     issued: (durable.issued ?? []).map((one) => ({ ...one, seq: 0 })),
     assumed: durable.assumed,
     forgotten: durable.forgotten,

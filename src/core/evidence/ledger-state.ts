@@ -123,6 +123,13 @@ export type Evidence<Some extends SlotEvidence = SlotEvidence> = {
   error: ProxyError | undefined;
   /** Under which root its Envoy and its agent last authenticated (C5). */
   auth: { envoy?: RootId; agent?: RootId };
+  /** When the last of the credentials that they came with expires. Undefined in what an earlier version stored. */
+  credentialsUntil: number | undefined;
+  /**
+   * Its Envoy is older than what the ledger knows of it, and may run anything, in names that it has not come to ask for, too (E13).
+   * `leafUntil`: a leaf that it holds expires by then.
+   */
+  stranger: { readonly leafUntil: number } | undefined;
   /** What was handed out for it, may still come to its folder and has not expired, in that order; `seq` as of a send. */
   issued: readonly (HandedOut & { readonly seq: number })[];
   assumed: Assumption | undefined;
@@ -205,6 +212,8 @@ export function newRow(identity: ProxyIdentity, at: number): ProxyRow {
     cutShort: false,
     error: undefined,
     auth: {},
+    credentialsUntil: undefined,
+    stranger: undefined,
     issued: [],
     assumed: undefined,
     forgotten: undefined,

@@ -11,8 +11,8 @@ import type { RootId } from "../roots/trust.ts";
 import { joined } from "./assumptions.ts";
 import { type Content, isLeaf } from "./content.ts";
 import { forgetExpired, noteUse } from "./handed-out.ts";
-import { dropSettledLines, withoutTwins } from "./ledger-lines.ts";
-import { mayRun, sidesHere, UNPROVEN_AFTER_MS } from "./ledger-queries.ts";
+import { dropSettledLines, mentions, withoutTwins } from "./ledger-lines.ts";
+import { isConnected, leaves, mayRun, sidesHere, UNPROVEN_AFTER_MS } from "./ledger-queries.ts";
 import { restamp } from "./ledger-restamp.ts";
 import {
   type Assumption,
@@ -31,6 +31,7 @@ import {
 } from "./ledger-state.ts";
 import { acceptRefused, refuse, retryFrom, showStanding } from "./refusals.ts";
 import { isOwnLeafName } from "./secret-names.ts";
+import { endStrangeness, noteReport, type Report } from "./strangers.ts";
 
 /** Longer than Envoy's default drain time (E13). */
 const UNASKED_MS = 15 * 60_000;
@@ -47,6 +48,7 @@ export type LedgerEvent =
       credential: XdsCredential;
       at: number;
     }
+  | ({ type: "reported"; proxy: ProxyId } & Report)
   | { type: "asked"; proxy: ProxyId; stream: StreamId; names: ReadonlySet<string>; at: number }
   | { type: "sent"; proxy: ProxyId; stream: StreamId; name: string; matchers: boolean; content: Content; at: number }
   | { type: "acked"; proxy: ProxyId; stream: StreamId; name: string; seq: number; at: number }
@@ -57,6 +59,10 @@ export type LedgerEvent =
   | ({ type: "assume"; proxy: ProxyId } & Assumption)
   | { type: "forget"; proxy: ProxyId; reason: string; at: number }
   | { type: "withdraw"; proxy: ProxyId; word: "assume" | "forget" }
+  /** Its row leaves the ledger, as long as no stream of it is open (E13). */
+  | { type: "retire"; proxy: ProxyId; at: number }
+  /** That could not be written down. */
+  | { type: "restore"; proxy: ProxyId; row: ProxyRow }
   | { type: "retry"; proxy: ProxyId; at: number }
   | { type: "issued"; proxy: ProxyId; credential: HandedOut; at: number }
   /** `earliest`: what the time may be at the earliest, where the clock is in doubt. */
@@ -73,15 +79,22 @@ export function record(ledger: Ledger, event: LedgerEvent): number {
       if (passed < 0) restamp(row, event.at);
       forgetExpired(row, event.earliest ?? event.at);
       forgetOldThings(row, event.at);
+      endStrangeness(row, event.at);
     }
     if (passed < 0) for (const root of ledger.replacedAt.keys()) ledger.replacedAt.set(root, event.at);
     return ledger.seq;
   }
   if (event.type === "connected") connect(ledger, event);
+  // Where its process has come back meanwhile, what that one says stands.
+  if (event.type === "restore" && !ledger.proxies.has(event.proxy)) ledger.proxies.set(event.proxy, event.row);
   const row = ledger.proxies.get(event.proxy);
   if (row === undefined) return ledger.seq;
   switch (event.type) {
     case "connected":
+    case "restore":
+      break;
+    case "reported":
+      noteReport(ledger, row, event);
       break;
     case "asked":
       ask(row, event);
@@ -121,6 +134,9 @@ export function record(ledger: Ledger, event: LedgerEvent): number {
       if (event.word === "assume") row.assumed = undefined;
       else row.forgotten = undefined;
       break;
+    case "retire":
+      retire(ledger, row, event);
+      break;
     case "retry":
       retryFrom(row, event.at);
       break;
@@ -145,9 +161,17 @@ function connect(ledger: Ledger, event: LedgerEvent & { type: "connected" }): vo
     shared: new Map(),
   });
   row.auth = { ...row.auth, [event.consumer]: event.credential.root };
+  row.credentialsUntil = Math.max(row.credentialsUntil ?? 0, event.credential.notAfter);
   if (row.issued.length > 0) noteUse(row, { ...event, seq: ledger.seq });
   row.lastContactAt = event.at;
   row.forgotten = undefined;
+}
+
+/** A connection begun just before may still present what it presented (E11). */
+function retire(ledger: Ledger, row: ProxyRow, { proxy, at }: LedgerEvent & { type: "retire" }): void {
+  if (isConnected(row)) return;
+  for (const { root, notAfter } of leaves(row)) if (notAfter > at) ledger.replacedAt.set(root, at);
+  ledger.proxies.delete(proxy);
 }
 
 function ask(row: ProxyRow, event: LedgerEvent & { type: "asked" }): void {
@@ -210,13 +234,6 @@ function send(row: ProxyRow, seq: number, event: LedgerEvent & { type: "sent" })
   if (stream.consumer === "envoy") row.session.sentSinceSynced.add(event.name);
   // It may have been to blame for what was refused (E5).
   if (isNews) retryFrom(row, event.at, slot);
-}
-
-function mentions(slot: Slot, version: string): boolean {
-  return (
-    slot.acked?.version === version ||
-    slot.lines.some((line) => line.entries.some((entry) => entry.content.version === version))
-  );
 }
 
 function find(row: ProxyRow, event: { stream: StreamId; name: string; seq: number }) {

@@ -186,7 +186,7 @@ test("E10 E11 a root is still presented for as long as a connection begun before
   const desk = new Desk(inForce("a", "a", "b"));
   desk.running("p", leaf("L", "b", desk.now + 1e9), bundle("2", "a", "b"));
   const stream = [...desk.row("p").session.streams.keys()][0] ?? "";
-  const presented = () => [...presentedRoots(desk.ledger, desk.now, 5_000)].sort();
+  const presented = () => [...presentedRoots(desk.ledger, ["a", "b"], desk.now, 5_000)].sort();
   desk.ack("p", stream, desk.send("p", stream, leaf("M", "a", desk.now + 1e9), LEAF), LEAF);
   assert.deepEqual(presented(), ["a", "b"]);
   desk.tick(5_000);

@@ -8,6 +8,7 @@ import { XDS_BUNDLE, XDS_LEAF } from "../../../src/core/evidence/secret-names.ts
 import type { TrustInForce } from "../../../src/core/roots/trust.ts";
 import type { Held } from "./credentials.ts";
 import { CONNECT_TIMEOUT_MS, type Context, type LoadedBundle, OWN } from "./envoy.ts";
+import { checkRetired, mayHoldAnything, noteDoubts, noteLoss } from "./losses.ts";
 import { LEAF, type MeshProxy } from "./proxy.ts";
 import { LEAF_MS, SETTINGS, XDS_LEAF_MS } from "./server.ts";
 import type { World } from "./world.ts";
@@ -64,7 +65,7 @@ export function checkMoment(world: World, what: string): void {
   checkTraffic(world, complain);
 }
 
-type Complain = (rule: string, detail: string) => never;
+export type Complain = (rule: string, detail: string) => never;
 
 function describe(error: unknown): string {
   const inner = (error as { err?: unknown }).err;
@@ -98,10 +99,13 @@ function checkTrust(world: World, trust: TrustInForce, complain: Complain): void
     for (const proxy of world.proxies) if (!countedAndCounts(world, proxy)) world.matchFormsOfNow(proxy);
   }
   const gate = before.signer !== trust.signer || before.mesh.some((id) => !trust.mesh.includes(id));
+  if (gate) noteDoubts(world);
   // The first look at a new process may show what its predecessor decided just before its death.
   if (!gate || world.now >= server.startedAt + SETTINGS.recoveryMs || server.controller.trust !== trust) return;
   if (server.firstTrust === trust) return;
-  const missing = [...server.inherited].filter((uuid) => !server.heard.has(uuid));
+  // Whose row has left meanwhile is nobody to wait for.
+  const { proxies } = server.controller.ledger;
+  const missing = [...server.inherited].filter((uuid) => !server.heard.has(uuid) && proxies.has(uuid));
   if (missing.length > 0) complain("no gate opens during recovery (E14)", missing.join(", "));
 }
 
@@ -111,11 +115,14 @@ function countedAndCounts({ memory, now, server }: World, { identity: { uuid } }
 }
 
 /** E12: the signer moves past nobody who counts and refuses his secrets, whatever became of the stream that said so. */
-function checkNobodyRefuses({ proxies, memory }: World, complain: Complain): void {
-  for (const { identity, index, refused } of proxies) {
-    const [name] = [...refused].find(([, { noted }]) => noted) ?? [];
-    if (name !== undefined && memory.counting.has(identity.uuid))
-      complain("a refusal stands until it is answered (E12)", `the signer moves, and proxy ${index} refuses ${name}`);
+function checkNobodyRefuses(world: World, complain: Complain): void {
+  for (const proxy of world.proxies) {
+    const [name] = [...proxy.refused].find(([, { noted }]) => noted) ?? [];
+    if (name !== undefined && countedAndCounts(world, proxy))
+      complain(
+        "a refusal stands until it is answered (E12)",
+        `the signer moves, and proxy ${proxy.index} refuses ${name}`,
+      );
   }
 }
 
@@ -123,10 +130,13 @@ function checkNobodyRefuses({ proxies, memory }: World, complain: Complain): voi
 function checkMayRun(world: World, proxy: MeshProxy, complain: Complain): void {
   if (!proxy.alive) return;
   const row = world.server?.controller.ledger.proxies.get(proxy.identity.uuid);
-  checkCredentials(proxy, row, complain);
+  if (row === undefined && proxy.lost === undefined) checkRetired(world, proxy, complain);
+  if (!proxy.agentLost) checkCredentials(proxy, row, world.now, complain);
+  if (proxy.lost !== undefined || row?.stranger !== undefined) return;
   const { envoy } = proxy;
   const check = (name: string, version: string) => {
-    if (holds(row?.slots.get(`envoy|${name}`)?.lines ?? [], version)) return;
+    const lines = row?.slots.get(`envoy|${name}`)?.lines ?? [];
+    if (holds(lines, version) || mayHoldAnything(lines)) return;
     complain("may-run holds what runs (E6)", `proxy ${proxy.index} has ${name} ${version}`);
   };
   for (const [name, { content }] of envoy.stored) check(name, content.version);
@@ -140,19 +150,26 @@ function checkMayRun(world: World, proxy: MeshProxy, complain: Complain): void {
 }
 
 /** The same for what its agent's stream has brought into the folder, and so to Envoy. */
-function checkCredentials({ index, folder }: MeshProxy, row: ProxyRow | undefined, complain: Complain): void {
+function checkCredentials(
+  { index, folder }: MeshProxy,
+  row: ProxyRow | undefined,
+  now: number,
+  complain: Complain,
+): void {
   for (const held of folder.disk === folder.loaded ? [folder.disk] : [folder.disk, folder.loaded]) {
     for (const [name, version] of held?.versions ?? []) {
       const lines = row?.slots.get(`agent|${name}`)?.lines ?? [];
       if (!holds(lines, version))
         complain("may-run holds what runs (E6)", `the agent of proxy ${index} has ${name} ${version}`);
     }
-    if (row !== undefined && held !== undefined) checkXdsBundle(index, held, row, complain);
+    if (row !== undefined && held !== undefined) checkXdsBundle(index, held, row, now, complain);
   }
 }
 
 /** C5: once an agent has proven one bundle, each that Envoy may load since is known, also where it was handed out. */
-function checkXdsBundle(index: number, { roots }: Held, row: ProxyRow, complain: Complain): void {
+function checkXdsBundle(index: number, { leaf, roots }: Held, row: ProxyRow, now: number, complain: Complain): void {
+  // With what has expired nobody comes.
+  if (leaf.notAfter <= now) return;
   const slot = row.slots.get(`agent|${XDS_BUNDLE}`);
   if (slot?.acked === undefined) return;
   const entered = slot.lines.flatMap(({ entries }) => entries.map(({ content }) => content));
@@ -196,8 +213,9 @@ function checkTraffic(world: World, complain: Complain): void {
   const moment = `${world.now} ${world.proxies.length} ${changes}`;
   if (moment === world.memory.traffic) return;
   world.memory.traffic = moment;
-  for (const client of world.proxies) {
-    for (const server of world.proxies) {
+  const certain = world.proxies.filter(({ doubtedUntil }) => world.now >= doubtedUntil);
+  for (const client of certain) {
+    for (const server of certain) {
       const { contexts } = client.envoy;
       const dialling = [...(contexts.get("outbound") ?? contexts.get("inbound") ?? []), ...(contexts.get(OWN) ?? [])];
       const accepting = server.envoy.contexts.get("inbound") ?? [];
@@ -264,6 +282,7 @@ export function noteCounting(world: World): void {
   const counting = [...rows].filter(([, row]) => counts(row, world.now, SETTINGS.absentPolicy));
   world.memory.counting = new Set(counting.map(([uuid]) => uuid));
   noteRefusals(world, rows);
+  for (const proxy of world.proxies) noteLoss(world, proxy, rows.get(proxy.identity.uuid));
 }
 
 /** E12: nobody is called SYNCED who has refused a secret and not accepted it since. */
@@ -271,6 +290,8 @@ function noteRefusals({ proxies, server }: World, rows: ReadonlyMap<string, Prox
   for (const { identity, index, refused } of proxies) {
     const { uuid } = identity;
     const row = rows.get(uuid);
+    // What it has refused left the ledger with its row.
+    if (row === undefined) refused.clear();
     if (refused.size === 0 || row === undefined || server === undefined || TRAFFIC_ONLY) continue;
     for (const one of refused.values()) one.noted = true;
     if (syncState(row, (name, consumer) => server.secrets.wanted(uuid, name, consumer)) === "SYNCED")
@@ -290,7 +311,7 @@ export function checkRefused(world: World, proxy: MeshProxy, why: "client" | "se
   const row = world.server?.controller.ledger.proxies.get(uuid);
   const { client, server } = world.memory.countingAt;
   const counted = why === "client" ? client.get(root) : server;
-  if (TRAFFIC_ONLY || row === undefined || counted?.has(uuid) !== true) return;
+  if (TRAFFIC_ONLY || row === undefined || counted?.has(uuid) !== true || proxy.agentLost) return;
   const what = { client: "is refused", server: "does not trust the server" }[why];
   if (counts(row, world.now, SETTINGS.absentPolicy))
     throw new Breach(`xDS port (C5): a proxy that counts ${what}: ${proxy.index}`);

@@ -3,9 +3,10 @@
 import { createHash } from "node:crypto";
 import { syncState } from "../../../src/core/evidence/ledger-queries.ts";
 import fc from "../property.ts";
+import { forget, forgetDeparted } from "./absences.ts";
 import { Breach } from "./checks.ts";
 import type { MeshProxy } from "./proxy.ts";
-import { answerFor, forget, forgetDeparted, recover, STEPS, type Step, type StepName, WEIGHTS } from "./steps.ts";
+import { answerFor, recover, STEPS, type Step, type StepName, WEIGHTS } from "./steps.ts";
 import { reap } from "./wires.ts";
 import { World } from "./world.ts";
 

@@ -52,6 +52,8 @@ export class Link {
   clientGone = false;
   serverGone = false;
   names: string[] = [];
+  /** Its first request says that the client holds something. */
+  reporting = false;
   /** What its first request says to hold, where a server can tell what is meant (E15). */
   reports: ReadonlyMap<string, string> = new Map();
   #begun = false;
@@ -90,6 +92,7 @@ export class Link {
   ask(names: readonly string[], initialVersions: ReadonlyMap<string, string>): void {
     const first = !this.#begun;
     this.#begun = true;
+    if (first) this.reporting = this.variant === "delta" ? initialVersions.size > 0 : this.#version !== "";
     if (first && this.variant === "delta") this.reports = initialVersions;
     if (first && this.variant === "sotw" && !this.ads)
       this.reports = new Map(names.map((name) => [name, this.#version]));

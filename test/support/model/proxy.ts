@@ -47,6 +47,17 @@ export type MeshProxy = {
    * on its way to the disk.
    */
   readonly refused: Map<string, { noted: boolean }>;
+  /**
+   * Its row has left the ledger although it lives, and it has not said since what it runs. `wrongly`: by an operator's word, and not
+   * because all that it had has expired.
+   */
+  lost: { readonly wrongly: boolean } | undefined;
+  /** Its Envoy has come back with what it runs, since its row left. */
+  cameBack: boolean;
+  /** The same of its agent, until what that has in hand was answered again. */
+  agentLost: boolean;
+  /** Until when requests to and from it may fail, because an operator was wrong and a gate has opened without it (E13). */
+  doubtedUntil: number;
 };
 
 export const MAX_PROXIES = 5;
@@ -111,5 +122,9 @@ export function newProxy(options: {
     onTheWay: [],
     slowPost: false,
     refused: new Map(),
+    lost: undefined,
+    cameBack: false,
+    agentLost: false,
+    doubtedUntil: 0,
   };
 }

@@ -29,6 +29,7 @@ export const SETTINGS = {
   recoveryMs: 45_000,
   absentPolicy: "until-leaf-expiry",
   namespace: "osm-system",
+  xdsCertValidityMs: XDS_LEAF_MS,
 } as const;
 /** The service whose outbound bundle carries SAN matchers for everyone. */
 export const SERVICE = "shop/all";
@@ -114,7 +115,7 @@ export class Server {
       renewalTime: (now, notAfter) => now + ((notAfter - now) * 2) / 3,
     });
     this.secrets = new MeshSecrets({ controller, issuer, clock, log });
-    const source = new SecretSource({ controller, secrets: this.secrets, clock, log });
+    const source = new SecretSource({ controller, secrets: this.secrets, clock, log, leafValidityMs: LEAF_MS });
     this.#source = source;
     // As serve.ts does (C4).
     controller.subscribe(() => this.#retire());

@@ -1,59 +1,15 @@
 /** The steps that a history is made of. Each is a word and two numbers, so that fast-check can make and shrink them. */
 
-import { type MeshRoot, ROLES } from "../../../src/core/roots/mesh-root.ts";
-import { checkCreate, checkDelete, checkUpdate } from "../../../src/core/roots/mesh-root-rules.ts";
+import { ROLES } from "../../../src/core/roots/mesh-root.ts";
+import { days, forget, gone, goneThough, longTime, operator, setLag, setOnline, sleepThrough } from "./absences.ts";
 import { OWN } from "./envoy.ts";
 import type { Link } from "./link.ts";
 import type { MeshProxy } from "./proxy.ts";
+import { forward, legalEdit, pick } from "./roles.ts";
 import { deliverToClient, deliverToServer, hangUp, hangUpAll, leave, reap } from "./wires.ts";
 import type { World } from "./world.ts";
 
-const NAMESPACE = "osm-system";
-
 export type Step = readonly [word: StepName, a: number, b: number];
-
-function pick<Value>(list: readonly Value[], number: number): Value | undefined {
-  return list[number % Math.max(1, list.length)];
-}
-
-/** A role edit that the API would accept: a walk through the step table, forward or back. */
-function legalEdit(world: World, a: number): void {
-  const { roots } = world;
-  const edits: (() => void)[] = [];
-  for (const root of roots) {
-    for (const role of ROLES) {
-      const after: MeshRoot = { ...root, role };
-      if (role === root.role || checkUpdate(roots, root, after, NAMESPACE)) continue;
-      edits.push(() => world.setRoots(roots.map((other) => (other === root ? after : other))));
-    }
-    if (checkDelete(roots, root, NAMESPACE) === undefined)
-      edits.push(() => world.setRoots(roots.filter((other) => other !== root)));
-  }
-  if (roots.length < 4) {
-    const passive: MeshRoot = { ...(roots[0] as MeshRoot), name: "probe", role: "passive", provider: PROBE };
-    if (roots.length > 0 && checkCreate(roots, passive, NAMESPACE) === undefined)
-      edits.push(() => world.addRoot("passive"));
-  }
-  pick(edits, a)?.();
-}
-
-const PROBE = { kind: "tresor", secretRef: { name: "probe", namespace: NAMESPACE } } as const;
-
-/** Straight on to the next row of the step table, so that many histories get through a rotation. */
-function forward(world: World): void {
-  const used = world.roots.filter((root) => root.role !== "inactive");
-  const [older, newer] = used;
-  const become = (root: MeshRoot, role: MeshRoot["role"]) =>
-    world.setRoots(world.roots.map((other) => (other === root ? { ...root, role } : other)));
-  if (older === undefined) return;
-  if (newer === undefined) {
-    const gone = world.roots.find((root) => root.role === "inactive");
-    if (gone !== undefined) world.setRoots(world.roots.filter((root) => root !== gone));
-    else world.addRoot("passive");
-  } else if (older.role === "active" && newer.role === "passive") become(newer, "active");
-  else if (older.role === "active" && newer.role === "active") become(older, "passive");
-  else if (older.role === "passive") become(older, "inactive");
-}
 
 export const STEPS = {
   forward: (world) => forward(world),
@@ -89,6 +45,9 @@ export const STEPS = {
   kill: (world, a) => withProxy(world, a, (proxy) => die(world, proxy, false)),
   revive: (world, a) => withProxy(world, a, (proxy) => revive(proxy)),
   forget: (world, a) => withProxy(world, a, (proxy) => forget(world, proxy)),
+  gone: (world, a) => withProxy(world, a, (proxy) => gone(world, proxy)),
+  goneThough: (world, a, b) => withProxy(world, a, (proxy) => goneThough(world, proxy, b)),
+  days: (world, a, b) => withProxy(world, a, (proxy) => days(world, proxy, b)),
   answerFor: (world, a) => withProxy(world, a, (proxy) => answerFor(world, proxy)),
   retry: (world, a) =>
     withProxy(world, a, (proxy) => operator(world, { type: "retry", proxy: proxy.identity.uuid, at: world.now })),
@@ -148,6 +107,9 @@ export const WEIGHTS: Readonly<Record<StepName, number>> = {
   kill: 1,
   revive: 2,
   forget: 1,
+  gone: 1,
+  goneThough: 2,
+  days: 1,
   answerFor: 2,
   retry: 1,
   bootstrap: 2,
@@ -180,26 +142,6 @@ async function withLink(world: World, a: number, action: (link: Link) => unknown
 async function withProxy(world: World, a: number, action: (proxy: MeshProxy) => unknown): Promise<void> {
   const proxy = pick(world.proxies, a);
   if (proxy !== undefined) await action(proxy);
-}
-
-/** Envoy's back-off, TCP and keepalive end within a minute what a history may leave half done. */
-async function longTime(world: World, ms: number): Promise<void> {
-  world.state.release();
-  for (const link of [...world.links]) {
-    link.slow = "no";
-    reap(world, link);
-  }
-  for (const proxy of world.proxies) {
-    proxy.lag = "no";
-    if (proxy.asking > 0) proxy.asking = proxy.order.length;
-  }
-  await world.pump();
-  await world.pass(ms);
-}
-
-function setOnline(world: World, proxy: MeshProxy, online: boolean, told: boolean): void {
-  proxy.online = online;
-  if (!online) hangUpAll(world, proxy, told);
 }
 
 function setPost(world: World, proxy: MeshProxy, slow: boolean): void {
@@ -243,10 +185,6 @@ export function answerFor(world: World, proxy: MeshProxy): void {
   if (proxy.envoy.shapes[OWN] !== undefined) world.answerFor(proxy);
 }
 
-function setLag(proxy: MeshProxy, how: number): void {
-  proxy.lag = (["answers", "both", "no"] as const)[how % 3] ?? "no";
-}
-
 function addOutbound(proxy: MeshProxy): void {
   proxy.outbound = true;
 }
@@ -256,42 +194,12 @@ function revive(proxy: MeshProxy): void {
   proxy.alive = true;
 }
 
-/** A machine is suspended while the mesh rotates, for longer than its leaf lives, and wakes up with what it had. */
-async function sleepThrough(world: World, proxy: MeshProxy, how: number): Promise<void> {
-  setOnline(world, proxy, false, true);
-  for (let edit = how % 5; edit >= 0; edit -= 1) {
-    forward(world);
-    for (let second = 0; second < 7; second += 1) await world.pass(1_000);
-  }
-  for (let part = 0; part < 2; part += 1) await longTime(world, 35 * 60_000);
-  setLag(proxy, Math.floor(how / 5));
-  setOnline(world, proxy, true, true);
-}
-
 function die(world: World, proxy: MeshProxy, again: boolean): void {
   hangUpAll(world, proxy, true, "envoy");
   proxy.envoy.restart();
+  proxy.lost = undefined;
   if (again) proxy.folder.start();
   else proxy.folder.stop();
   proxy.asking = 1;
   proxy.alive = again;
-}
-
-/** Only of a process that is gone: E13 warns of the rest. */
-export function forget(world: World, proxy: MeshProxy): void {
-  if (!proxy.alive)
-    operator(world, { type: "forget", proxy: proxy.identity.uuid, reason: "its process is gone", at: world.now });
-}
-
-/** Of those that departed: who never had a leaf can't stop counting by itself where it may have one from elsewhere (E13). */
-export function forgetDeparted(world: World): void {
-  for (const proxy of world.departed) {
-    const row = world.server?.controller.ledger.proxies.get(proxy);
-    if (row !== undefined && !row.hadLeaf && row.forgotten === undefined)
-      operator(world, { type: "forget", proxy, reason: "its process is gone", at: world.now });
-  }
-}
-
-function operator(world: World, event: Parameters<NonNullable<World["server"]>["controller"]["observe"]>[0]): void {
-  world.server?.controller.observe(event);
 }

@@ -143,6 +143,7 @@ export async function deliverToServer(world: World, link: Link): Promise<boolean
         if (refused) proxy.refused.set(name, { noted: false });
         else proxy.refused.delete(name);
     link.call.emit("data", message.bytes);
+    if (link.connection.consumer === "envoy" && link.reporting) proxy.cameBack = true;
   }
   await world.settle("a request");
   return true;
