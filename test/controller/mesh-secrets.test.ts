@@ -18,7 +18,13 @@ function restarted() {
   const controller = { ledger, trust, decided: undefined, recoveringSince: now, settleMs: SETTLE_MS };
   const made = { fingerprint: "M", root: "b", privateKeyPem: "-", notAfter: now + 1e9 } as Leaf;
   const secrets = new MeshSecrets({
-    controller: { ...controller, setWanted() {}, replan() {} } as unknown as RotationController,
+    controller: {
+      ...controller,
+      setWanted() {},
+      replan() {},
+      whenRetired() {},
+      subscribe() {},
+    } as unknown as RotationController,
     issuer: { current: () => made, subscribe: () => () => undefined } as unknown as LeafCache,
     clock: { now: () => desk.now, after: () => () => undefined },
     log: QUIET,

@@ -144,6 +144,7 @@ const rowShape = shape({
   error: optional(shape({ answering: text, message: text, at: time, names: listOf(text) })),
   auth: shape({ envoy: optional(text), agent: optional(text) }),
   credentialsUntil: optional(time),
+  showsLeaf: optional(flag),
   stranger: optional(shape({ leafUntil: time })),
   issued: optional(
     listOf(shape({ fingerprint: text, root: text, notBefore: time, notAfter: time, bundle: bundleContent })),

@@ -43,6 +43,8 @@ export type DurableRow = {
   readonly error: ProxyError | undefined;
   readonly auth: { readonly envoy?: RootId; readonly agent?: RootId };
   readonly credentialsUntil?: number | undefined;
+  /** Undefined in what an earlier version stored. */
+  readonly showsLeaf?: boolean;
   readonly stranger?: Evidence["stranger"];
   readonly issued?: readonly HandedOut[];
   readonly assumed: Evidence["assumed"];
@@ -69,6 +71,7 @@ export function toDurable(evidence: Evidence): DurableRow {
     error: evidence.error,
     auth: evidence.auth,
     credentialsUntil: evidence.credentialsUntil,
+    showsLeaf: evidence.showsLeaf,
     stranger: evidence.stranger,
     issued: evidence.issued,
     assumed: evidence.assumed,
@@ -97,6 +100,7 @@ function evidenceOf(durable: DurableRow, now: number): Evidence {
     error: durable.error,
     auth: { ...durable.auth },
     credentialsUntil: durable.credentialsUntil,
+    showsLeaf: durable.showsLeaf ?? durable.slots.some(({ kind, acked }) => kind === "leaf" && acked !== undefined),
     stranger: durable.stranger,
     issued: (durable.issued ?? []).map((one) => ({ ...one, seq: 0 })),
     assumed: durable.assumed,

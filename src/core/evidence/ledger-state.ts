@@ -125,6 +125,8 @@ export type Evidence<Some extends SlotEvidence = SlotEvidence> = {
   auth: { envoy?: RootId; agent?: RootId };
   /** When the last of the credentials that they came with expires. Undefined in what an earlier version stored. */
   credentialsUntil: number | undefined;
+  /** Since its Envoy last came it has shown that it holds a leaf, and so will say so when it comes back (E13). */
+  showsLeaf: boolean;
   /**
    * Its Envoy is older than what the ledger knows of it, and may run anything, in names that it has not come to ask for, too (E13).
    * `leafUntil`: a leaf that it holds expires by then.
@@ -213,6 +215,7 @@ export function newRow(identity: ProxyIdentity, at: number): ProxyRow {
     error: undefined,
     auth: {},
     credentialsUntil: undefined,
+    showsLeaf: false,
     stranger: undefined,
     issued: [],
     assumed: undefined,

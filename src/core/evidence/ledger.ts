@@ -153,7 +153,11 @@ function connect(ledger: Ledger, event: LedgerEvent & { type: "connected" }): vo
   ledger.proxies.set(event.proxy, row);
   // Given a credential under another trust domain, it is the same proxy under another name.
   row.identity = event.identity;
-  if (!sidesHere(row).has(event.consumer)) row.session.presentSince = event.at;
+  if (!sidesHere(row).has(event.consumer)) {
+    row.session.presentSince = event.at;
+    // It may be another process, which has none.
+    if (event.consumer === "envoy") row.showsLeaf = false;
+  }
   row.session.streams.set(event.stream, {
     consumer: event.consumer,
     openedAt: event.at,
@@ -255,6 +259,7 @@ function acknowledge(ledger: Ledger, row: ProxyRow, event: LedgerEvent & { type:
   line.entries = line.entries.filter((candidate) => candidate.seq >= event.seq);
   for (const other of slot.lines) if (other.ended !== undefined && other.ended.seq < event.seq) other.superseded = true;
   dropSettledLines(slot, event.at);
+  if (slot.kind === "leaf") row.showsLeaf = true;
   if (slot.kind === "leaf") for (const root of rootsGone(before, mayRun(slot))) ledger.replacedAt.set(root, event.at);
   if ((slot.acked?.seq ?? -1) < event.seq) {
     slot.acked = { version: entry.content.version, seq: event.seq };

@@ -26,8 +26,18 @@ export function retiring(ledger: Ledger, input: RetirementInput): ProxyRow[] {
   const then = earliest - RETIRES_AFTER_MS;
   if (then < since) return [];
   return [...ledger.proxies.values()].filter(
-    (row) => !isConnected(row) && !counts(row, then, policy) && validUntil(row, credentialMs) <= then,
+    (row) =>
+      !isConnected(row) && !counts(row, then, policy) && validUntil(row, credentialMs) <= then && isKnownAgain(row),
   );
+}
+
+/**
+ * A process that comes back is told from a new one by what it says to hold: first of all its leaf, because a new Envoy asks for that
+ * before its listeners' bundles, and has to get it. One that holds a bundle and no leaf says nothing.
+ */
+function isKnownAgain({ forgotten, showsLeaf, slots }: ProxyRow): boolean {
+  if (forgotten !== undefined || showsLeaf) return true;
+  return ![...slots.values()].some((slot) => slot.kind === "bundle" && mayRun(slot).length > 0);
 }
 
 /** When the last certificate expires that this proxy may have. */

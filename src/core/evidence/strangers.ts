@@ -41,6 +41,8 @@ export function noteReport(ledger: Ledger, row: ProxyRow, report: Report): void 
   // What the ledger knows of a name, one process of this proxy has been sent, and that one has its row.
   const isStrange = row.stranger !== undefined || held.some((one) => !isKnown(one) && !hasSlot(one));
   // What it has refused it does not report, and may run all the same.
+  if (slots.some((slot) => slot.kind === "leaf" && held.some(({ version }) => mentions(slot, version))))
+    row.showsLeaf = true;
   const unknown = held.filter((one) => !isKnown(one) || (isStrange && !hasSlot(one)));
   for (const { name, kind, matchers } of unknown) {
     const key = slotKey(consumer, name);

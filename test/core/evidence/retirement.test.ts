@@ -55,6 +55,32 @@ test("E13 what its agent was sent, and what was handed out for it, keeps a proxy
   assert.deepEqual(leaving(desk, notAfter + RETIRES_AFTER_MS).sort(), ["agent", "handed"]);
 });
 
+test("E13 a process that holds a bundle and has shown no leaf stays: it would come back unrecognised", () => {
+  const desk = new Desk();
+  const soon = desk.now + HOUR_MS;
+  const credential = { ...ownCredential("a"), notAfter: soon };
+  desk.joinWith("p", "p-0", "envoy", credential, BUNDLE, LEAF);
+  desk.ack("p", "p-0", desk.send("p", "p-0", bundle("1", "a")));
+  desk.end("p", "p-0");
+  const later = soon + RETIRES_AFTER_MS;
+  assert.deepEqual(leaving(desk, later), [], "its CA was slow");
+  // Its successor is given a leaf, and that one's has none again.
+  visitor(desk, "p", soon, soon);
+  assert.deepEqual(leaving(desk, later), ["p"]);
+  desk.joinWith("p", "p-2", "envoy", credential, BUNDLE);
+  desk.end("p", "p-2");
+  assert.deepEqual(leaving(desk, later), []);
+  const stored = fromDurable(new Map([["p", toDurable(desk.row("p"))]]), desk.now);
+  const input = { earliest: later, since: 0, policy: "until-leaf-expiry", credentialMs: CREDENTIAL_MS } as const;
+  assert.deepEqual(retiring(stored, input), [], "a restart forgets nothing of it");
+  // Back with the leaf that it was given, it says so.
+  desk.joinWith("p", "p-3", "envoy", credential, LEAF);
+  const held = [{ name: LEAF, kind: "leaf", matchers: false, version: "L", shared: true }] as const;
+  record(desk.ledger, { type: "reported", proxy: "p", stream: "p-3", held, leafUntil: soon, at: desk.now });
+  desk.end("p", "p-3");
+  assert.deepEqual(leaving(desk, later), ["p"]);
+});
+
 test("E13 nobody retires who counts: who is connected, who has its leaf from elsewhere, and under wait who is away", () => {
   const desk = new Desk();
   const soon = desk.now + HOUR_MS;

@@ -78,4 +78,12 @@ export const SABOTAGES_OF_ABSENCE: readonly Sabotage[] = [
       },
     ],
   },
+  {
+    name: "a process that would come back unrecognised retires",
+    rule: "E13",
+    file: "src/core/evidence/retirement.ts",
+    from: "  if (forgotten !== undefined || showsLeaf) return true;\n",
+    to: "  if (forgotten !== undefined || showsLeaf || slots.size > 0) return true;\n",
+    caughtBy: "test/core/evidence/retirement.test.ts",
+  },
 ];
