@@ -3,34 +3,23 @@
  * xDS layer asks; what it then sends is recorded here before it is written.
  */
 
-import { createHash } from "node:crypto";
-import { type BundleContent, type Content, isLeaf, type LeafContent } from "../core/evidence/content.ts";
+import { type Content, isLeaf, type LeafContent } from "../core/evidence/content.ts";
 import { hasHadLeaf, needsProof, presentedRoots, readyForLeaf, resumable } from "../core/evidence/ledger-queries.ts";
 import { type Consumer, type ProxyRow, type Slot, type StreamId, slotKey } from "../core/evidence/ledger-state.ts";
 import { mayAnswerFor } from "../core/evidence/refusals.ts";
 import { resolveSecretName } from "../core/evidence/secret-names.ts";
 import type { Held } from "../core/evidence/strangers.ts";
-import { type ProxyIdentity, principalOf, type ServiceIdentity } from "../core/identity.ts";
-import { knownTrustDomains, type RootId, rootOf, sanForms, type TrustInForce } from "../core/roots/trust.ts";
+import type { ProxyIdentity } from "../core/identity.ts";
+import { knownTrustDomains, type RootId, type TrustInForce } from "../core/roots/trust.ts";
 import type { Clock } from "../ports/clock.ts";
-import type { Log } from "../ports/log.ts";
+import type { Services } from "../ports/store.ts";
 import { clockSpan } from "./checked-clock.ts";
 import type { KeptLeaf, Leaf, LeafCache, LeafKind } from "./leaf-cache.ts";
 import type { RotationController } from "./rotation-controller.ts";
+import type { Bundle, TrustBundles } from "./trust-bundles.ts";
+import type { WantedVersion } from "./wanted-version.ts";
 
-/** `ns/service` -> the identities behind it. */
-export type Services = ReadonlyMap<string, readonly ServiceIdentity[]>;
-
-export type San = { readonly type: "DNS" | "URI"; readonly value: string };
-
-export type Material =
-  | { readonly kind: "leaf"; readonly content: Content; readonly leaf: Leaf }
-  | {
-      readonly kind: "bundle";
-      readonly content: Content;
-      readonly caPem: string;
-      readonly sans: readonly San[] | undefined;
-    };
+export type Material = { readonly kind: "leaf"; readonly content: Content; readonly leaf: Leaf } | Bundle;
 
 /** As the xDS layer asks for it: a version to send, or one that need not be sent to who holds it; `later`, or `absent`. */
 export type SecretOffer =
@@ -49,36 +38,38 @@ type Asked = Asking & {
   readonly known: Content | undefined;
 };
 
-type Bundle = Extract<Material, { kind: "bundle" }>;
+export type MeshSecretsDeps = {
+  readonly controller: RotationController;
+  readonly issuer: LeafCache;
+  readonly bundles: TrustBundles;
+  readonly wanted: WantedVersion;
+  readonly clock: Clock;
+};
 
 export class MeshSecrets {
   readonly #controller: RotationController;
   readonly #issuer: LeafCache;
   readonly #clock: Clock;
-  readonly #log: Log;
-  /** Undefined until it could be read once: then nobody knows whether a service exists. */
-  #services: Services | undefined;
+  readonly #bundles: TrustBundles;
+  readonly #wanted: WantedVersion;
   readonly #listeners = new Set<(proxy: string | undefined) => void>();
-  #bundles = new Map<string, Bundle>();
-  #bundlesOf: TrustInForce | undefined;
   #needed: { at: number; trust: TrustInForce; signer: RootId; roots: RootId[] } | undefined;
 
-  constructor(deps: { controller: RotationController; issuer: LeafCache; clock: Clock; log: Log }) {
+  constructor(deps: MeshSecretsDeps) {
     this.#controller = deps.controller;
     this.#issuer = deps.issuer;
     this.#clock = deps.clock;
-    this.#log = deps.log;
+    this.#bundles = deps.bundles;
+    this.#wanted = deps.wanted;
     deps.issuer.subscribe(({ uuid }) => this.lookAgain(uuid));
     deps.controller.whenRetired((uuid) => deps.issuer.forget(uuid));
     deps.controller.subscribe((what) => {
       if (what === "plan") deps.issuer.dropExpired(deps.controller.ledger);
     });
-    deps.controller.setWanted((proxy, name, consumer) => this.wanted(proxy, name, consumer));
   }
 
   setServices(services: Services): void {
-    this.#services = services;
-    this.#bundlesOf = undefined;
+    this.#bundles.setServices(services);
     this.#controller.replan();
     this.lookAgain();
   }
@@ -105,7 +96,7 @@ export class MeshSecrets {
     const known = has === undefined || slot === undefined ? undefined : resumable(slot, has);
     if (resolved.kind === "leaf" || resolved.kind === "xdsLeaf")
       return this.#offerLeaf(resolved.kind, { ...asking, row, slot, has, known });
-    const bundle = this.#bundleFor(resolved.kind, resolved.service);
+    const bundle = this.#bundles.of(this.#controller.trust, resolved.kind, resolved.service);
     if (typeof bundle === "string") return bundle;
     const { version } = bundle.content;
     const sendable = this.#sendable({ ...asking, row, slot }, version);
@@ -157,8 +148,8 @@ export class MeshSecrets {
       if (leaf !== undefined) return { kind: "leaf", content: contentOf(resolved.kind, leaf), leaf };
     }
     if (resolved.kind === "bundle" || resolved.kind === "xdsBundle") {
-      const bundle = this.#bundle(resolved.kind, resolved.service);
-      if (bundle?.content.version === version) return bundle;
+      const bundle = this.#bundles.of(this.#controller.trust, resolved.kind, resolved.service);
+      if (typeof bundle !== "string" && bundle.content.version === version) return bundle;
     }
     throw new Error(`invariant: ${name} is not offered in version ${version}`);
   }
@@ -213,23 +204,10 @@ export class MeshSecrets {
     return resolveSecretName(name, proxy, knownTrustDomains(this.#controller.trust));
   }
 
-  #bundleFor(kind: "bundle" | "xdsBundle", service: string | undefined): Bundle | "later" | "absent" {
-    if (service !== undefined && this.#services === undefined) return "later";
-    return this.#bundle(kind, service) ?? "absent";
-  }
-
   /** The version that a name of this proxy should be at, whether or not it may be sent yet; undefined: not deliverable (E12). */
   wanted(uuid: string, name: string, consumer: Consumer): string | undefined {
-    const row: ProxyRow | undefined = this.#controller.ledger.proxies.get(uuid);
-    // What its agent has taken is a matter of the gates of C5: a proxy in sync is one whose Envoy is.
-    if (row === undefined || consumer !== "envoy") return undefined;
-    const resolved = this.#resolve(name, row.identity);
-    if (resolved.kind === "none") return undefined;
-    if (resolved.kind === "leaf" || resolved.kind === "xdsLeaf")
-      return this.#issuer.peek(resolved.kind, row.identity, this.#controller.trust.signer)?.fingerprint ?? "none yet";
-    const bundle = this.#bundleFor(resolved.kind, resolved.service);
-    if (bundle === "absent") return undefined;
-    return bundle === "later" ? "none yet" : bundle.content.version;
+    const row = this.#controller.ledger.proxies.get(uuid);
+    return row && this.#wanted(this.#controller.trust, row, name, consumer);
   }
 
   /**
@@ -251,47 +229,6 @@ export class MeshSecrets {
     this.#needed = { at: now, trust, signer, roots };
     return roots;
   }
-
-  #bundle(kind: "bundle" | "xdsBundle", service: string | undefined): Bundle | undefined {
-    const { trust } = this.#controller;
-    if (this.#bundlesOf !== trust) {
-      this.#bundlesOf = trust;
-      this.#bundles = new Map();
-    }
-    const key = `${kind} ${service ?? ""}`;
-    const cached = this.#bundles.get(key);
-    if (cached !== undefined) return cached;
-    const behind = service === undefined ? undefined : this.#services?.get(service);
-    if (service !== undefined && behind === undefined) return undefined;
-    const sans = behind && sanMatchers(trust, behind);
-    const content = bundleContent(kind, trust, sans);
-    const { roots, version } = content;
-    // Newest first: Envoy before 1.40 lists only the first root of a bundle in /certs, and the newest is the one to prove.
-    const caPem = [...new Set(roots.toReversed().map((id) => rootOf(trust, id).certificatePem))].join("");
-    const bundle: Bundle = { kind: "bundle", content, caPem, sans };
-    this.#bundles.set(key, bundle);
-    this.#log.debug({ component: "secrets", version, service }, "trust bundle made");
-    return bundle;
-  }
-}
-
-/** What a bundle of this trust means, and its version (E1). */
-export function bundleContent(
-  kind: BundleContent["kind"],
-  trust: TrustInForce,
-  sans?: readonly San[] | undefined,
-): BundleContent {
-  const roots = kind === "bundle" ? trust.mesh : trust.xds;
-  const hash = createHash("sha256")
-    .update(JSON.stringify([roots, sans ?? null]))
-    .digest("hex");
-  return { kind, version: `${trust.generation}-${hash.slice(0, 12)}`, roots };
-}
-
-/** Every identity in every SAN form in force, so that both forms match while a rotation changes it. */
-function sanMatchers(trust: TrustInForce, identities: readonly ServiceIdentity[]): San[] {
-  const sans = sanForms(trust).flatMap((form) => identities.map((identity) => principalOf(identity, form)));
-  return sans.toSorted((a, b) => (a.type + a.value < b.type + b.value ? -1 : 1));
 }
 
 function contentOf(kind: LeafKind, leaf: Leaf): Content {

@@ -3,10 +3,8 @@
 import { type AbsentPolicy, counts } from "../core/evidence/ledger-queries.ts";
 import type { Ledger } from "../core/evidence/ledger-state.ts";
 import { identityName, type ServiceIdentity } from "../core/identity.ts";
+import type { Services } from "../ports/store.ts";
 import type { ServiceNames } from "./root-proofs.ts";
-
-/** `ns/service` -> the identities behind it. */
-type Services = ReadonlyMap<string, readonly ServiceIdentity[]>;
 
 export class NamesInUse {
   #names: ServiceNames = new Map();

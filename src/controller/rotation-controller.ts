@@ -6,8 +6,7 @@
 import { MeshrootError, type Problem, raise } from "../core/errors.ts";
 import { type LedgerEvent, record } from "../core/evidence/ledger.ts";
 import { syncState } from "../core/evidence/ledger-queries.ts";
-import type { Consumer, Ledger } from "../core/evidence/ledger-state.ts";
-import type { ServiceIdentity } from "../core/identity.ts";
+import type { Ledger } from "../core/evidence/ledger-state.ts";
 import { isInUse, type RootListing } from "../core/roots/mesh-root.ts";
 import { checkSet } from "../core/roots/mesh-root-rules.ts";
 import { desiredTrust, initialTrust, rootOf, type TrustedRoot, type TrustInForce } from "../core/roots/trust.ts";
@@ -15,7 +14,7 @@ import type { GateSettings } from "../core/rotation/gates.ts";
 import type { Hold } from "../core/rotation/holds.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Log } from "../ports/log.ts";
-import type { StateStore } from "../ports/store.ts";
+import type { Services, StateStore } from "../ports/store.ts";
 import { endWords } from "./assumed-words.ts";
 import type { AuthorityKeeper } from "./authority-keeper.ts";
 import { clockSpan } from "./checked-clock.ts";
@@ -28,9 +27,7 @@ import { NamesInUse } from "./names-in-use.ts";
 import { Retirement } from "./retirement.ts";
 import type { ServiceNames } from "./root-proofs.ts";
 import { UnknownNames } from "./unknown-names.ts";
-
-/** Which version a name of a proxy should be at (E12); undefined: it can't be delivered. */
-export type Wanted = (proxy: string, name: string, consumer: Consumer) => string | undefined;
+import type { WantedVersion } from "./wanted-version.ts";
 
 export type ControllerDeps = {
   readonly clock: Clock;
@@ -38,8 +35,9 @@ export type ControllerDeps = {
   readonly authorities: AuthorityKeeper;
   readonly settings: GateSettings & { readonly namespace: string; readonly xdsCertValidityMs: number };
   readonly log: Log;
+  readonly wanted: WantedVersion;
   /** Who stands behind services, as far as that is known: names that a root has to carry. */
-  readonly services?: () => ReadonlyMap<string, readonly ServiceIdentity[]> | undefined;
+  readonly services?: () => Services | undefined;
 };
 
 /** How often time alone is looked at (leaf renewal, absences); gates with a known time wake earlier. */
@@ -71,7 +69,6 @@ export class RotationController {
   readonly #roots: KnownRoots;
   readonly #names: NamesInUse;
   readonly #unknown: UnknownNames;
-  #wanted: Wanted = () => undefined;
   #recoveringSince: number | undefined;
   #running = false;
   #again = false;
@@ -183,11 +180,6 @@ export class RotationController {
     return this.#deps.settings.settleMs;
   }
 
-  /** Tells the controller which version each name should be at (E12). */
-  setWanted(wanted: Wanted): void {
-    this.#wanted = wanted;
-  }
-
   /** Called after every change of the trust in force, and after every plan. Returns the way to end it. */
   subscribe(listener: (what: What) => void): () => void {
     return this.#follower.subscribe(listener);
@@ -290,12 +282,13 @@ export class RotationController {
   }
 
   #noteSynced(): void {
+    const { log, wanted } = this.#deps;
     for (const [proxy, row] of this.ledger.proxies) {
       if (row.session.sentSinceSynced.size === 0 && row.error === undefined) continue;
-      const state = syncState(row, (name, consumer) => this.#wanted(proxy, name, consumer));
+      const state = syncState(row, (name, consumer) => wanted(this.trust, row, name, consumer));
       if (state !== "SYNCED") continue;
       if (row.error !== undefined)
-        this.#deps.log.info({ component: "rotation", proxy }, `proxy ${proxy} has accepted its secrets again`);
+        log.info({ component: "rotation", proxy }, `proxy ${proxy} has accepted its secrets again`);
       this.observe({ type: "synced", proxy });
     }
   }
@@ -303,7 +296,7 @@ export class RotationController {
   #lookAtNames(proxy: string, stream: string): void {
     const row = this.ledger.proxies.get(proxy);
     if (row === undefined) return;
-    this.#unknown.look(row, stream, (name) => this.#wanted(proxy, name, "envoy") !== undefined);
+    this.#unknown.look(row, stream, (name) => this.#deps.wanted(this.trust, row, name, "envoy") !== undefined);
   }
 
   #wake(): void {

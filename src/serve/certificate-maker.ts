@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import type { AuthorityKeeper } from "../controller/authority-keeper.ts";
 import { clockSpan } from "../controller/checked-clock.ts";
 import type { MadeLeaf, MakeLeaf } from "../controller/leaf-cache.ts";
-import { bundleContent } from "../controller/mesh-secrets.ts";
+import { bundleContent } from "../controller/trust-bundles.ts";
 import { MeshrootError, raise } from "../core/errors.ts";
 import type { HandedOut } from "../core/evidence/ledger-state.ts";
 import { uuidProblem } from "../core/evidence/proxy-owner.ts";

@@ -6,10 +6,12 @@ import { LeafCache, type MakeLeaf } from "../controller/leaf-cache.ts";
 import { MeshSecrets } from "../controller/mesh-secrets.ts";
 import type { RootProofs } from "../controller/root-proofs.ts";
 import { RotationController } from "../controller/rotation-controller.ts";
+import { TrustBundles } from "../controller/trust-bundles.ts";
+import { wantedVersion } from "../controller/wanted-version.ts";
 import { createMetrics, type Metrics } from "../ops/metrics.ts";
 import type { Log } from "../ports/log.ts";
 import type { CertificateProvider } from "../ports/provider.ts";
-import type { Services, Store } from "../ports/store.ts";
+import type { Store } from "../ports/store.ts";
 import { SecretSource } from "../secrets/secret-source.ts";
 import { assemble, type Mesh } from "./assemble.ts";
 import { auditStandingWords } from "./audited-operator.ts";
@@ -26,8 +28,6 @@ export type RunningMesh = Pick<Mesh, "authorities"> & {
   readonly certificates: CertificateMaker;
   readonly secrets: MeshSecrets;
   readonly source: SecretSource;
-  /** Who stands behind services from now on. */
-  setServices(services: Services): void;
 };
 
 type Around = Pick<RunningMesh, "store" | "config" | "clock" | "log"> & {
@@ -40,17 +40,6 @@ export async function startMesh(around: Around): Promise<RunningMesh> {
   const { store, config, clock, log } = around;
   const { state, authorities } = assemble(store, config, around);
   await firstRoot(store, config, clock, log);
-  // A broken list is told of by its watch.
-  const read = await store.services.read();
-  let services = read.problems.length === 0 ? read.services : undefined;
-  const controller = await RotationController.start(
-    { clock, state, authorities, settings: settingsOf(config), log, services: () => services },
-    await store.roots.list(),
-  );
-  // Not by spreading them into Math.max: a call takes some 100,000 arguments.
-  clock.recall([...controller.ledger.proxies.values()].reduce((last, row) => Math.max(last, row.lastContactAt), 0));
-  auditStandingWords(controller.ledger, store.audit);
-
   const metrics = createMetrics();
   const certificates = new CertificateMaker(authorities, clock, config);
   const issuer = new LeafCache({
@@ -60,14 +49,22 @@ export async function startMesh(around: Around): Promise<RunningMesh> {
     isReady: (root) => authorities.isReady(root),
     renewalTime: spreadRenewal,
   });
-  const secrets = new MeshSecrets({ controller, issuer, clock, log });
-  if (services !== undefined) secrets.setServices(services);
+  const bundles = new TrustBundles(log);
+  // A broken list is told of by its watch.
+  const read = await store.services.read();
+  if (read.problems.length === 0) bundles.setServices(read.services);
+  const wanted = wantedVersion(bundles, issuer);
+  const controller = await RotationController.start(
+    { clock, state, authorities, settings: settingsOf(config), log, wanted, services: () => bundles.services },
+    await store.roots.list(),
+  );
+  // Not by spreading them into Math.max: a call takes some 100,000 arguments.
+  clock.recall([...controller.ledger.proxies.values()].reduce((last, row) => Math.max(last, row.lastContactAt), 0));
+  auditStandingWords(controller.ledger, store.audit);
+
+  const secrets = new MeshSecrets({ controller, issuer, bundles, wanted, clock });
   const source = new SecretSource({ controller, secrets, clock, log, leafValidityMs: config.leafValidityMs });
-  const setServices = (found: Services) => {
-    services = found;
-    secrets.setServices(found);
-  };
-  return { store, config, clock, log, metrics, controller, certificates, secrets, source, authorities, setServices };
+  return { store, config, clock, log, metrics, controller, certificates, secrets, source, authorities };
 }
 
 function settingsOf(config: Config) {

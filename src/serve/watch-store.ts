@@ -17,11 +17,11 @@ export async function watchRoots({ controller, log, store }: RunningMesh): Promi
   }, whenUnreadable(log));
 }
 
-export async function watchServices({ log, setServices, store }: RunningMesh): Promise<Watch> {
+export async function watchServices({ log, secrets, store }: RunningMesh): Promise<Watch> {
   return store.services.watch(({ services, problems }) => {
     for (const problem of problems)
       log.warn({ component: "store", code: problem.code, hint: problem.hint }, problem.message);
-    if (problems.length === 0) setServices(services);
+    if (problems.length === 0) secrets.setServices(services);
   }, whenUnreadable(log));
 }
 

@@ -5,6 +5,7 @@ import { test } from "node:test";
 import type { Leaf, LeafCache } from "../../src/controller/leaf-cache.ts";
 import { MeshSecrets } from "../../src/controller/mesh-secrets.ts";
 import type { RotationController } from "../../src/controller/rotation-controller.ts";
+import { TrustBundles } from "../../src/controller/trust-bundles.ts";
 import { bundle, Desk, inForce, LEAF, leaf } from "../support/desk.ts";
 
 const SETTLE_MS = 5_000;
@@ -20,14 +21,14 @@ function restarted() {
   const secrets = new MeshSecrets({
     controller: {
       ...controller,
-      setWanted() {},
       replan() {},
       whenRetired() {},
       subscribe() {},
     } as unknown as RotationController,
     issuer: { current: () => made, subscribe: () => () => undefined } as unknown as LeafCache,
     clock: { now: () => desk.now, after: () => () => undefined },
-    log: QUIET,
+    bundles: new TrustBundles(QUIET),
+    wanted: () => undefined,
   });
   const { identity: proxy } = desk.row("p");
   return {

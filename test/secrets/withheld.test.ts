@@ -9,6 +9,8 @@ import { AuthorityKeeper } from "../../src/controller/authority-keeper.ts";
 import { LeafCache } from "../../src/controller/leaf-cache.ts";
 import { MeshSecrets } from "../../src/controller/mesh-secrets.ts";
 import { RotationController } from "../../src/controller/rotation-controller.ts";
+import { TrustBundles } from "../../src/controller/trust-bundles.ts";
+import { wantedVersion } from "../../src/controller/wanted-version.ts";
 import { generateKeyPair } from "../../src/pki/keys.ts";
 import { localAuthority } from "../../src/pki/local-authority.ts";
 import { createRootCa } from "../../src/pki/root-ca.ts";
@@ -71,10 +73,6 @@ async function start(t: TestContext, spoil: (issue: Issue) => Issue) {
   const lives = { leafValidityMs: 24 * HOUR_MS, xdsCertValidityMs: 24 * HOUR_MS };
   const gates = { settleMs: 0, recoveryMs: 0, absentPolicy: "until-leaf-expiry" } as const;
   const settings = { ...gates, ...lives, namespace: "osm-system" };
-  const controller = await RotationController.start(
-    { clock, state, authorities, settings, log },
-    { roots: [root("first", "active")], problems: [], outdated: [] },
-  );
   const options = { leafKeyAlgorithm: "ec-p256", ...lives } as const;
   const issuing = new CertificateMaker(authorities, clock, options);
   const issuer = new LeafCache({
@@ -84,7 +82,13 @@ async function start(t: TestContext, spoil: (issue: Issue) => Issue) {
     make: issuing.leaf,
     renewalTime: (_now, notAfter) => notAfter,
   });
-  const secrets = new MeshSecrets({ controller, issuer, clock, log });
+  const bundles = new TrustBundles(log);
+  const wanted = wantedVersion(bundles, issuer);
+  const controller = await RotationController.start(
+    { clock, state, authorities, settings, log, wanted },
+    { roots: [root("first", "active")], problems: [], outdated: [] },
+  );
+  const secrets = new MeshSecrets({ controller, issuer, bundles, wanted, clock });
   const source = new SecretSource({ controller, secrets, clock, log, leafValidityMs: lives.leafValidityMs });
 
   const front = await makeTestRoot("front");

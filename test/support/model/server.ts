@@ -4,6 +4,8 @@ import { AuthorityKeeper } from "../../../src/controller/authority-keeper.ts";
 import { LeafCache, type LeafKind } from "../../../src/controller/leaf-cache.ts";
 import { MeshSecrets } from "../../../src/controller/mesh-secrets.ts";
 import { RotationController } from "../../../src/controller/rotation-controller.ts";
+import { TrustBundles } from "../../../src/controller/trust-bundles.ts";
+import { type WantedVersion, wantedVersion } from "../../../src/controller/wanted-version.ts";
 import { MeshrootError } from "../../../src/core/errors.ts";
 import { outdated } from "../../../src/core/evidence/outdated.ts";
 import { type ProxyIdentity, principalOf, type ServiceIdentity } from "../../../src/core/identity.ts";
@@ -85,36 +87,8 @@ export class Server {
       if ([...slots.values()].some(({ consumer }) => consumer === "envoy")) this.#hadEnvoy.add(uuid);
     this.#timers = parts.timers;
     this.errors = parts.errors;
-    const { clock, log } = parts;
-    const issuer = new LeafCache({
-      clock,
-      log,
-      make: async (kind, proxy, root) => {
-        parts.authorities.record(root);
-        const isFirst = !parts.made.has(`${kind} ${proxy.uuid}`);
-        parts.made.add(`${kind} ${proxy.uuid}`);
-        // Who was given another one by this process meanwhile, as in a rotation that is taken back, is a case of its own.
-        if (isFirst) around.issuing(kind, proxy.uuid, root);
-        const record = rootOf(controller.trust, root);
-        await around.signing();
-        const serial = `${around.serial()}`;
-        const san = principalOf(proxy, record.form);
-        const notBefore = around.now();
-        const validityMs = kind === "leaf" ? LEAF_MS : XDS_LEAF_MS;
-        const notAfter = notBefore + validityMs;
-        return {
-          chainPem: leafText({ root: record.fingerprint, san: `${san.type}:${san.value}`, notAfter, serial }),
-          privateKeyPem: "a private key",
-          fingerprint: `leaf-${serial}`,
-          serial,
-          notBefore,
-          notAfter,
-        };
-      },
-      random: () => 0.5,
-      renewalTime: (now, notAfter) => now + ((notAfter - now) * 2) / 3,
-    });
-    this.secrets = new MeshSecrets({ controller, issuer, clock, log });
+    const { clock, log, issuer, bundles, wanted } = parts;
+    this.secrets = new MeshSecrets({ controller, issuer, bundles, wanted, clock });
     const source = new SecretSource({ controller, secrets: this.secrets, clock, log, leafValidityMs: LEAF_MS });
     this.#source = source;
     // As serve.ts does (C4).
@@ -143,11 +117,41 @@ export class Server {
     const authorities = new AuthorityKeeper({
       ...{ providers: [provider(around)], proofs: trustingProofs(), clock, log, random: () => 0.5 },
     });
+    const made = new Set<string>();
+    const issuer = new LeafCache({
+      clock,
+      log,
+      make: async (kind, proxy, root) => {
+        const record = authorities.record(root);
+        const isFirst = !made.has(`${kind} ${proxy.uuid}`);
+        made.add(`${kind} ${proxy.uuid}`);
+        // Who was given another one by this process meanwhile, as in a rotation that is taken back, is a case of its own.
+        if (isFirst) around.issuing(kind, proxy.uuid, root);
+        await around.signing();
+        const serial = `${around.serial()}`;
+        const san = principalOf(proxy, record.form);
+        const notBefore = around.now();
+        const validityMs = kind === "leaf" ? LEAF_MS : XDS_LEAF_MS;
+        const notAfter = notBefore + validityMs;
+        return {
+          chainPem: leafText({ root: record.fingerprint, san: `${san.type}:${san.value}`, notAfter, serial }),
+          privateKeyPem: "a private key",
+          fingerprint: `leaf-${serial}`,
+          serial,
+          notBefore,
+          notAfter,
+        };
+      },
+      random: () => 0.5,
+      renewalTime: (now, notAfter) => now + ((notAfter - now) * 2) / 3,
+    });
+    const bundles = new TrustBundles(log);
+    const wanted = wantedVersion(bundles, issuer);
     const controller = await RotationController.start(
-      { clock, state: around.state, authorities, settings: SETTINGS, log },
+      { clock, state: around.state, authorities, settings: SETTINGS, log, wanted },
       around.roots,
     );
-    return new Server(around, controller, { timers, errors, made: new Set(), clock, log, authorities });
+    return new Server(around, controller, { timers, errors, clock, log, issuer, bundles, wanted });
   }
 
   /** Timers that are due, once each; a loop that was busy fires them late, and so may we. */
@@ -222,10 +226,11 @@ function isExpected(fields: object): boolean {
 type Parts = {
   readonly timers: Set<Timer>;
   readonly errors: unknown[];
-  readonly made: Set<string>;
   readonly clock: Clock;
   readonly log: Log;
-  readonly authorities: AuthorityKeeper;
+  readonly issuer: LeafCache;
+  readonly bundles: TrustBundles;
+  readonly wanted: WantedVersion;
 };
 
 function provider(around: Surroundings): CertificateProvider {

@@ -1,6 +1,6 @@
 /** A whole mesh in one value: the real server (or none), simulated Envoys, the wires between them, the time. */
 
-import { bundleContent } from "../../../src/controller/mesh-secrets.ts";
+import { bundleContent } from "../../../src/controller/trust-bundles.ts";
 import { principalOf } from "../../../src/core/identity.ts";
 import { isInUse, type MeshRoot, type Role } from "../../../src/core/roots/mesh-root.ts";
 import { sanForms } from "../../../src/core/roots/trust.ts";
