@@ -290,8 +290,6 @@ function noteRefusals({ proxies, server }: World, rows: ReadonlyMap<string, Prox
   for (const { identity, index, refused } of proxies) {
     const { uuid } = identity;
     const row = rows.get(uuid);
-    // What it has refused left the ledger with its row.
-    if (row === undefined) refused.clear();
     if (refused.size === 0 || row === undefined || server === undefined || TRAFFIC_ONLY) continue;
     for (const one of refused.values()) one.noted = true;
     if (syncState(row, (name, consumer) => server.secrets.wanted(uuid, name, consumer)) === "SYNCED")
