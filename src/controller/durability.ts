@@ -49,7 +49,8 @@ export class Durability {
     return this.#health.failures;
   }
 
-  async save(trust: TrustInForce, authorities: ReadonlyMap<string, ProviderSpec>): Promise<void> {
+  /** Returns the revision that this is from now on. */
+  async save(trust: TrustInForce, authorities: ReadonlyMap<string, ProviderSpec>): Promise<number> {
     this.isTrustUnsaved = true;
     // What a write that failed has left is this process's own, or as it was: nobody else has led meanwhile.
     this.#revision ??= (await this.#state.trust.read())?.revision;
@@ -61,6 +62,7 @@ export class Durability {
       throw error;
     }
     this.isTrustUnsaved = false;
+    return this.#revision;
   }
 
   /** Rows that could not be written; and the disk, also where nothing has to be written: else a full one is noticed when it is needed. */

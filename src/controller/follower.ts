@@ -7,23 +7,27 @@ import type { TrustInForce } from "../core/roots/trust.ts";
 
 export type What = "trust" | "plan";
 
+/** The trust object: the trust in force, and the number of the write that stored it. */
+export type TrustObject = { readonly trust: TrustInForce; readonly revision: number };
+
 export class Follower {
-  #trust: TrustInForce;
+  #adopted: TrustObject;
   readonly #listeners = new Set<(what: What) => void>();
 
-  constructor(trust: TrustInForce) {
-    this.#trust = trust;
+  constructor(adopted: TrustObject) {
+    this.#adopted = adopted;
   }
 
   get trust(): TrustInForce {
-    return this.#trust;
+    return this.#adopted.trust;
   }
 
-  /** Takes over what is newer than what it has, never what is older (E1), and has it published. */
-  adopt(trust: TrustInForce): void {
-    if (trust.generation <= this.#trust.generation) return;
-    this.#trust = trust;
-    this.tell("trust");
+  /** Takes over what is newer than what it has, never what is older, and has a trust that is another one published. */
+  adopt(next: TrustObject): void {
+    const { revision, trust } = this.#adopted;
+    if (next.revision <= revision) return;
+    this.#adopted = next;
+    if (next.trust !== trust) this.tell("trust");
   }
 
   /** Called after every change of the trust, and after every plan. Returns the way to end it. */

@@ -15,6 +15,7 @@ import type { AuthorityKeeper } from "./authority-keeper.ts";
 import { availabilityHolds } from "./availability.ts";
 import { clockSpan } from "./checked-clock.ts";
 import type { Durability } from "./durability.ts";
+import type { TrustObject } from "./follower.ts";
 import { type KnownRoots, roleChanges } from "./known-roots.ts";
 import { reportChange, reportEnd, reportHolds } from "./rotation-log.ts";
 
@@ -55,14 +56,14 @@ export class Leader {
   }
 
   /**
-   * One plan, and one change at most, which is durable when it is returned. Undefined: nothing changes now. Rejects with what the
+   * One plan, and one change at most. Returns what it has written, which is durable then; undefined: nothing. Rejects with what the
    * store throws; then nobody knows whether it was written, and it stands in `decided`.
    */
   async decide(
     trust: TrustInForce,
     ledger: Ledger,
     recoveringSince: number | undefined,
-  ): Promise<TrustInForce | undefined> {
+  ): Promise<TrustObject | undefined> {
     const { clock, disk, log, roots, settings } = this.#deps;
     const now = clock.now();
     const plan = this.#plan(trust, ledger, recoveringSince, now);
@@ -70,16 +71,16 @@ export class Leader {
     this.#report(trust, plan, now);
     const remembered = roots.remember();
     if (plan.change === undefined) {
-      if (remembered || this.#decided !== undefined || disk.isTrustUnsaved) await disk.save(trust, roots.specs);
+      const isStale = remembered || this.#decided !== undefined || disk.isTrustUnsaved || this.#hasDestroyed(trust);
+      const revision = isStale ? await disk.save(trust, roots.specs) : undefined;
       this.#decided = undefined;
-      await this.#forgetDestroyed(trust);
-      return undefined;
+      return revision === undefined ? undefined : { trust, revision };
     }
     this.#decided = plan.trust;
-    await disk.save(plan.trust, roots.specs);
+    const revision = await disk.save(plan.trust, roots.specs);
     this.#decided = undefined;
     reportChange(log, plan.change, plan.trust.generation, settings.settleMs);
-    return plan.trust;
+    return { trust: plan.trust, revision };
   }
 
   /** When time alone may change the plan, milliseconds since the epoch. */
@@ -113,11 +114,12 @@ export class Leader {
     this.#endReported = reportEnd(log, ending, this.#endReported, now);
   }
 
-  async #forgetDestroyed(trust: TrustInForce): Promise<void> {
-    const { disk, log, roots } = this.#deps;
+  /** Keys of deleted roots are destroyed by now, and their roots no longer on record. */
+  #hasDestroyed(trust: TrustInForce): boolean {
+    const { log, roots } = this.#deps;
     const destroyed = roots.destroyDeleted(trust);
     for (const name of destroyed)
       log.info({ component: "rotation", root: name }, `root ${name} was deleted: its key is destroyed`);
-    if (destroyed.length > 0) await disk.save(trust, roots.specs);
+    return destroyed.length > 0;
   }
 }

@@ -26,6 +26,7 @@ import { UnknownNames } from "./unknown-names.ts";
 const TICK_MS = 1_000;
 /** A multiple of what looking at one costs. Below 20 proxies nothing waits. */
 const PLAN_PAUSE_MS_PER_PROXY = 0.05;
+
 export class RotationController {
   readonly ledger: Ledger;
   readonly #deps: ControllerDeps;
@@ -50,7 +51,7 @@ export class RotationController {
     this.#roots = roots;
     this.#names = names;
     this.#disk = new Durability(deps, ledger, revision);
-    this.#follower = new Follower(trust);
+    this.#follower = new Follower({ trust, revision });
     this.#leader = new Leader({ ...deps, roots, disk: this.#disk });
     this.#unknown = new UnknownNames(deps.log);
     this.#retirement = new Retirement(deps, ledger);
@@ -225,10 +226,10 @@ export class RotationController {
   async #advance(): Promise<boolean> {
     // A CA that answers in time is planned with; its answer brings the next plan.
     if (this.#deps.authorities.snapshot.isAboutToKnow(this.trust)) return false;
-    const next = await this.#leader.decide(this.trust, this.ledger, this.#recoveringSince);
-    if (next === undefined) return false;
-    this.#follower.adopt(next);
-    return true;
+    const { trust } = this;
+    const written = await this.#leader.decide(trust, this.ledger, this.#recoveringSince);
+    if (written !== undefined) this.#follower.adopt(written);
+    return this.trust !== trust;
   }
 
   #noteSynced(): void {

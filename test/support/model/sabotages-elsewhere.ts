@@ -35,9 +35,9 @@ export const SABOTAGES_ELSEWHERE: readonly (Sabotage & { readonly caughtBy: stri
     name: "a save that failed is taken for one that did not happen",
     rule: "E10",
     file: "src/controller/leader.ts",
-    from: "    await disk.save(plan.trust, roots.specs);\n",
+    from: "    const revision = await disk.save(plan.trust, roots.specs);\n",
     to:
-      "    await disk.save(plan.trust, roots.specs).catch((error) => {\n" +
+      "    const revision = await disk.save(plan.trust, roots.specs).catch((error) => {\n" +
       "      this.#decided = undefined;\n      throw error;\n    });\n",
     caughtBy: "test/scenarios/scenarios.test.ts",
   },

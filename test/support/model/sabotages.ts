@@ -117,8 +117,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "published before it is durable",
     rule: "E7",
     file: "src/controller/leader.ts",
-    from: "    await disk.save(plan.trust, roots.specs);\n",
-    to: "    void disk.save(plan.trust, roots.specs);\n",
+    from: "    const revision = await disk.save(plan.trust, roots.specs);\n",
+    to: "    const revision = 1e9 + plan.trust.generation;\n    void disk.save(plan.trust, roots.specs);\n",
   },
   {
     name: "written before it is recorded",
