@@ -1,4 +1,4 @@
-/** How the process ends (ecosystem.md 1.2). Scripts branch on these numbers: none changes its meaning. */
+/** How the process ends. Scripts branch on these numbers: none changes its meaning. */
 
 import { type ErrorCode, MeshrootError } from "../core/errors.ts";
 

@@ -17,7 +17,7 @@ export type TrustDocument = {
   readonly authorities: Readonly<Record<string, ProviderSpec>>;
 };
 
-/** The document, and the number of the write that stored it: what a decision is computed from, and written in the place of (K1). */
+/** The document, and the number of the write that stored it: what a decision is computed from, and what is written in its place. */
 export type StoredTrust = TrustDocument & { readonly revision: number };
 
 /** Throws MR2004 rather than to act on what this program can't have written. */

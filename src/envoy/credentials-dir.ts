@@ -17,7 +17,7 @@ export type Credentials = {
 
 export const CREDENTIAL_FILES = { cert: "tls.crt", key: "tls.key", ca: "ca.crt" } as const;
 
-/** OSM's names for the same three files (osm-compatibility.md), as further links. */
+/** OSM's names for the same three files (docs/osm.md), as further links. */
 const OSM_LINKS = { "sds_cert.pem": "tls.crt", "sds_key.pem": "tls.key", "cacert.pem": "ca.crt" } as const;
 
 const DATA = "..data";

@@ -2,10 +2,10 @@
  * What meshroot needs from where a mesh is kept: one object with parts. Behind it are the files of a data directory
  * (stores/files/file-store.ts); test/stores/contract.ts holds what every store has to keep.
  *
- * A store that replicas share (replicas.md) adds parts of its own, which nothing here has yet:
- *   members   the Leases of replicas, and how one is counted out (K2, K3)
+ * A store that several servers share adds parts of its own, which nothing here has yet:
+ *   members   the Leases of servers, and how one is counted out
  *   status    what each MeshRootCertificate's status says
- *   words     operators' words as objects, which the leader obeys once (K12)
+ *   words     operators' words as objects, which the leader obeys once
  *   config    settings that can change while a server runs
  */
 
@@ -38,7 +38,7 @@ export type Leadership = {
 /** What is stored, and the number of the write that stored it. */
 export type Stored = { readonly revision: number; readonly value: unknown };
 
-/** The trust in force: one object, written by compare-and-swap (K1). Values are opaque to the store. */
+/** The trust in force: one object, written by compare-and-swap. Values are opaque to the store. */
 export type TrustStore = {
   /** A consistent read, and what it returns is durable. Undefined in a mesh that has never begun. Throws MR2004. */
   read(): Promise<Stored | undefined>;

@@ -1,5 +1,5 @@
 /**
- * Section 2 of xds-requirements.md on real Envoys: how they ask, come back, warm up, count, and what a change does to connections
+ * "What real Envoys do" in docs/xds-protocol.md: how they ask, come back, warm up, count, and what a change does to connections
  * that stand. Each message names what rests on it.
  */
 

@@ -1,4 +1,4 @@
-/** The incremental half of the subscription machine, rule by rule (xds-requirements.md 1.4, 1.7). */
+/** The incremental half of the subscription machine, rule by rule (docs/xds-protocol.md). */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,4 +1,4 @@
-/** The state-of-the-world half of the subscription machine, rule by rule (xds-requirements.md 1.2, 1.3, 1.7). */
+/** The state-of-the-world half of the subscription machine, rule by rule (docs/xds-protocol.md). */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -292,7 +292,7 @@ function rootsGone(before: readonly Content[], after: readonly Content[]): RootI
   return before.filter(isLeaf).flatMap(({ root }) => (left.has(root) ? [] : [root]));
 }
 
-/** NACK(C): C stays, because Envoy stores it and uses it as soon as its companion is replaced (finding 7). */
+/** NACK(C): C stays, because Envoy stores it and uses it as soon as its companion is replaced (X7). */
 function reject(row: ProxyRow, event: LedgerEvent & { type: "nacked" }): void {
   row.lastContactAt = event.at;
   const found = find(row, event);

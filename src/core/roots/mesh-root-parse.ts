@@ -1,4 +1,4 @@
-/** Reads an OSM v1alpha2 MeshRootCertificate object (osm-compatibility.md, "Kept as they are"). */
+/** Reads an OSM v1alpha2 MeshRootCertificate object (docs/osm.md). */
 
 import type { Problem } from "../errors.ts";
 import { isDnsLabel, isDnsName } from "../identity.ts";

@@ -41,7 +41,7 @@ export type ContextShape = { readonly leaf: string; readonly bundle: string };
 export class SimulatedEnvoy {
   readonly shapes: Readonly<Record<string, ContextShape>>;
   readonly contexts = new Map<string, Context[]>();
-  /** The last bytes per name, refused or not; kept over reconnects (finding 1). */
+  /** The last bytes per name, refused or not; kept over reconnects (X1). */
   readonly stored = new Map<string, { readonly bytes: string; readonly content: Loaded }>();
   /** What it reports on reconnect. */
   readonly accepted = new Map<string, string>();
@@ -70,7 +70,7 @@ export class SimulatedEnvoy {
         this.#poisonNext -= 1;
         this.poisoned.add(version);
       }
-      // Stored before it is applied: what is refused stays, and goes live when its companion is replaced (finding 7).
+      // Stored before it is applied: what is refused stays, and goes live when its companion is replaced (X7).
       this.stored.set(name, { bytes, content });
       const error = this.rebuild(now, name);
       if (error !== undefined) return error;
@@ -85,7 +85,7 @@ export class SimulatedEnvoy {
       if (name !== undefined && name !== shape.leaf && name !== shape.bundle) continue;
       const leaf = this.stored.get(shape.leaf)?.content;
       const bundle = this.stored.get(shape.bundle)?.content;
-      // With one half only nothing is looked at, however bad it is (finding 6).
+      // With one half only nothing is looked at, however bad it is (X6).
       if (leaf?.kind !== "leaf" || bundle?.kind !== "bundle") continue;
       if (this.poisoned.has(bundle.version)) return "Failed to load trusted CA certificates from <inline>";
       if (this.poisoned.has(leaf.version)) return "Failed to load private key from <inline>";
