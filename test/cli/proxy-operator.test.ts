@@ -80,6 +80,48 @@ test("forget: by uuid, prefix or identity, with a reason, audited, shown, durabl
   assert.equal(statusOf(server, first.uuid).forgotten, undefined);
 });
 
+test("E13 forget --gone: what is known of the proxy leaves at once, for good, audited; a connected one stays", async (t) => {
+  const server = await startServer(t);
+  const uuid = await gone(server, "cart.shop");
+  const here = await started(server, "till.shop");
+  const seen = () => server.running.status().proxies.map((one) => one.proxy);
+
+  const refused = await proxy(server, "forget", here.uuid, "--gone", "--reason", "drill");
+  assert.equal(refused.code, 3);
+  assert.match(refused.stderr, /^error: MR5008 proxy .* is connected/);
+  const both = await proxy(server, "forget", uuid, "--gone", "--undo", "--reason", "drill");
+  assert.equal(both.code, 2);
+  assert.match(both.stderr, /^error: MR5001 --undo can't take back --gone/);
+  assert.deepEqual(new Set(seen()), new Set([uuid, here.uuid]), "nothing was changed");
+
+  const said = await proxy(server, "forget", "cart.shop", "--gone", "--reason", "node 7 burnt down");
+  assert.equal(said.code, 0, said.stderr);
+  assert.equal(said.stdout, `proxy/${uuid} (cart.shop): gone for good, it has left the ledger\n`);
+  assert.match(said.stderr, /^warning: it is your word that the process is gone: .*nothing takes that back\n/);
+  assert.deepEqual(seen(), [here.uuid]);
+  const line = await server.logged(/^an operator says that this proxy is gone for good/);
+  assert.deepEqual(
+    [line.component, line.action, line.proxy, line.reason],
+    ["audit", "gone", uuid, "node 7 burnt down"],
+  );
+  assert.match((await proxy(server, "forget", uuid, "--gone", "--reason", "twice")).stderr, /^error: MR5005 no proxy/);
+
+  await server.running.stop();
+  await server.start();
+  assert.deepEqual(seen(), [here.uuid], "on disk, too");
+});
+
+test("E13 forget --gone without a server takes the row out of the data directory", async (t) => {
+  const server = await startServer(t);
+  const uuid = await gone(server, "cart.shop");
+  await server.running.stop();
+  const said = await proxy(server, "forget", uuid, "--gone", "--reason", "offline");
+  assert.equal(said.code, 0, said.stderr);
+  assert.match(said.stderr, /No server runs on .*: it is written down there/);
+  await server.start();
+  assert.deepEqual(server.running.status().proxies, []);
+});
+
 test("forget --undo and assume --undo take the word back", async (t) => {
   const server = await startServer(t);
   const uuid = await gone(server, "cart.shop");
