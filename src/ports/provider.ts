@@ -1,6 +1,10 @@
 /**
  * What the mesh needs from certificate authorities. A provider knows one kind of them (tresor, vault, certManager); what it can do
- * beyond the port is a capability, which it has or has not. The contract suite is test/providers/contract.ts.
+ * beyond the port is a capability, which it has or has not. The contract suite is test/providers/contract.ts: where this file is
+ * silent, it decides.
+ *
+ * Who calls is controller/authority-keeper.ts alone. It looks at an authority every 30 s, 5 s after a look that failed, and makes
+ * each call of `inspect`, `issue` and `create` through controller/provider-calls.ts.
  */
 
 import type { KeyObject } from "node:crypto";
@@ -11,8 +15,9 @@ import type { ProviderSpec } from "../core/roots/mesh-root.ts";
 export type KeyPair = { readonly privateKey: KeyObject; readonly publicKey: KeyObject };
 
 /**
- * One certificate to be signed. The caller keeps the private key and decides names and times; an authority adds issuer and
- * signature only, and may shorten `notAfter`, never lengthen it.
+ * One certificate to be signed. The caller keeps the private key and decides names, usages and times. An authority adds what an
+ * issuer adds (issuer, serial number, key ids, key usage, signature, and an organization if it has one), no other name, and may
+ * shorten `notAfter`, never lengthen it.
  */
 export type IssueRequest = {
   readonly commonName: string;
@@ -39,46 +44,61 @@ export type IssuedCertificate = {
 
 /** The root that a certificate authority shows. */
 export type RootCertificate = {
+  /** Of this certificate, as in `IssuedCertificate`; so are `serial` and the times. */
   readonly fingerprint: string;
-  /** As in `TrustedRoot`. */
+  /** As in `TrustedRoot`. Without it, a CA that is reissued with its key counts as another one: that is slower, and safe. */
   readonly issuerId?: string | undefined;
+  /** Exactly one certificate. PEM, ends with a newline. */
   readonly certificatePem: string;
   readonly serial: string;
   readonly notBefore: number;
   readonly notAfter: number;
 };
 
-/** Whether an authority would sign if it were asked now, as far as it can be told without asking. */
+/** Whether an authority would sign if it were asked now, as far as it can be told without having something signed. */
 export type Health = { readonly kind: "signs" } | { readonly kind: "ails"; readonly problem: Problem };
 
 export type Inspection = { readonly root: RootCertificate; readonly health: Health };
 
 /**
- * The certificate authority behind one MRC. Nothing is asked of it before `inspect` or `issue`.
+ * The certificate authority behind one MRC. Several calls may be under way at one time.
  *
- * Each call MUST end soon after its signal: the caller waits no longer, and bounds what it has under way. No error and no answer
- * may hold a private key.
+ * Each call MUST end soon after its signal. The caller waits no longer than its deadline, but counts a call as under way until it
+ * has really ended, and has a limit for those. No error and no answer may hold a private key.
+ *
+ * Errors with the codes MR3002, MR3003, MR3004 and MR3007 are faults of what was asked for, or of the clock. Any other counts
+ * against the authority, and several in a row bring a pause; one that is no `MeshrootError` is shown as MR3011.
  */
 export type CertificateAuthority = {
   /**
-   * What is there now; it may be another root than last time. Makes, mends and replaces nothing. Rejects with MR3001 (corrupt),
-   * MR2005 (gone, or not readable) or MR1011 (not reachable).
+   * What is there now; it may be another root than last time, and may have expired. Makes, mends and replaces nothing. Rejects with
+   * MR3001 (corrupt), MR2005 (gone, or not readable) or MR1011 (not reachable).
    */
   inspect(signal: AbortSignal): Promise<Inspection>;
-  /** The certificate chains to the root that was inspected last. Rejects with MR3002 or MR3003 outside of that root's life. */
+  /**
+   * The certificate chains to the root that was inspected last; before a first look, to the one that it would show. Rejects with
+   * MR3002 or MR3003 outside of that root's life, and with MR3004 for what it can't sign. The caller checks what comes back against
+   * the root that it knows.
+   */
   issue(request: IssueRequest, signal: AbortSignal): Promise<IssuedCertificate>;
 };
 
 /** A kind of certificate authority. */
 export type CertificateProvider = {
   readonly kind: ProviderSpec["kind"];
-  /** Throws MR1011 for an MRC of another kind. */
+  /**
+   * Asks nobody anything: that begins with `inspect` or `issue`. One spec may be opened several times, and all of those be used at one
+   * time. Throws MR1011 for an MRC of another kind.
+   */
   open(spec: ProviderSpec): CertificateAuthority;
   /** Undefined: its CAs are made and ended by somebody else, and exist before their MRC. */
   readonly custody?: Custody;
 };
 
-/** The capability of a provider that keeps the keys of its CAs in our own store. */
+/**
+ * The capability of a provider that keeps the keys of its CAs in our own store. That store answers soon, so these calls take no signal;
+ * nothing ends `has` and `destroy` but they themselves.
+ */
 export type Custody = {
   /** Something is there under this name, good or bad. */
   has(spec: ProviderSpec): Promise<boolean>;

@@ -2,8 +2,11 @@
  * What meshroot needs from where a mesh is kept: one object with parts. Behind it are the files of a data directory
  * (stores/files/file-store.ts); test/stores/contract.ts holds what every store has to keep.
  *
- * A store that several servers share adds parts of its own, which nothing here has yet:
- *   members   the Leases of servers, and how one is counted out
+ * K1, the one rule with a number here: a write of the trust names the revision that it was computed from, and conflicts where another
+ * write came first.
+ *
+ * A store that replicas share will add parts of its own, which nothing here has yet:
+ *   members   the Leases of replicas, and how one is counted out
  *   status    what each MeshRootCertificate's status says
  *   words     operators' words as objects, which the leader obeys once
  *   config    settings that can change while a server runs
@@ -31,7 +34,10 @@ export type Store = {
 };
 
 export type Leadership = {
-  /** Resolves once this process is the one that decides, until the store is closed. Makes what is missing. Throws MR2001, MR2002. */
+  /**
+   * Resolves once this process is the one that decides, until the store is closed. Waits for nobody: throws MR2001 while another one
+   * does. Makes what is missing. Throws MR2002.
+   */
   take(): Promise<void>;
 };
 
@@ -63,7 +69,7 @@ export type EvidenceStore = {
   probe?(): Promise<void>;
 };
 
-/** What the controller writes down. */
+/** What the controller writes down, and reads back at its start: nothing watches what others write here. */
 export type StateStore = Pick<Store, "trust" | "evidence">;
 
 export type Watch = { close(): Promise<void> };
