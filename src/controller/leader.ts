@@ -43,7 +43,10 @@ export class Leader {
     return this.#holds;
   }
 
-  /** The trust that is being written down, and will be in force next: who comes back meanwhile did not count for it. */
+  /**
+   * The trust that is being written down, and will be in force next: who comes back meanwhile did not count for it (E10). It stands
+   * after a save that failed, too, since that may be on disk.
+   */
   get decided(): TrustInForce | undefined {
     return this.#decided;
   }

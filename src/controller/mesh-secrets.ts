@@ -1,6 +1,6 @@
 /**
- * Which secret a proxy should get now, under which version, and whether it may be sent (evidence.md E1, E5, E10). The
- * xDS layer asks; what it then sends is recorded here before it is written.
+ * Which secret a proxy should get now, under which version, and whether it may be sent (evidence.md E1, E5, E10,
+ * E15). secrets/secret-session.ts asks, and records what it then sends before that is written.
  */
 
 import { type Content, isLeaf, type LeafContent } from "../core/evidence/content.ts";
@@ -212,7 +212,7 @@ export class MeshSecrets {
 
   /**
    * Roots that a leaf's new holder has to trust first (E10): the signer's, what others present (E11: or did just now), and the
-   * next signer's while its decision is on its way to the disk. Who comes back in that moment did not count for it.
+   * next signer's while its decision is on its way to the disk, or its save has failed. Who comes back meanwhile did not count for it.
    */
   #neededRoots(): RootId[] {
     const { decided, ledger, recoveringSince, settleMs, trust } = this.#controller;

@@ -71,7 +71,7 @@ export class RotationController {
     return this.#follower.trust;
   }
 
-  /** The trust that is being made durable, and will be in force next: who comes back meanwhile did not count for it. */
+  /** As `Leader.decided`. */
   get decided(): TrustInForce | undefined {
     return this.#leader.decided;
   }
@@ -122,7 +122,7 @@ export class RotationController {
     return this.#names.of(this.ledger, services?.(), clock.now(), settings.absentPolicy);
   }
 
-  /** Until when a restart keeps the gates shut at the latest; undefined on the first start. */
+  /** When this process read the ledger back: the recovery window counts from then (E14). Undefined on the first start. */
   get recoveringSince(): number | undefined {
     return this.#recoveringSince;
   }

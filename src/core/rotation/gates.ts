@@ -1,6 +1,6 @@
 /**
- * The rules that a change has to pass (evidence.md E10-E14, C5), as lists that a reader can recite. A rule answers with
- * the reason why the change has to wait, or undefined.
+ * The rules that a change has to pass (evidence.md E10, E12 to E14, C5), as lists that a reader can recite. A rule answers with
+ * the reason why the change has to wait, or undefined. That a gate opens `settle` later (E11) is in rotation-plan.ts.
  */
 
 import { assumes } from "../evidence/assumptions.ts";
@@ -51,7 +51,7 @@ export type Blocked = {
 };
 type Rule = (input: GateInput, root: RootId) => Blocked | undefined;
 
-/** The signer moves to `root` when: */
+/** E10: the signer moves to `root` when: */
 export const SIGNER_RULES: readonly Rule[] = [
   everyProxyHasReportedSinceTheRestart,
   noProxyRefusesItsSecrets,
@@ -60,7 +60,7 @@ export const SIGNER_RULES: readonly Rule[] = [
   everyProxyTrusts,
 ];
 
-/** `root` leaves the mesh's bundle when: */
+/** E10: `root` leaves the mesh's bundle when: */
 export const BUNDLE_RULES: readonly Rule[] = [
   everyProxyHasReportedSinceTheRestart,
   noProxyThatTrustsItRefusesItsSecrets,
@@ -68,10 +68,10 @@ export const BUNDLE_RULES: readonly Rule[] = [
   noProxyPresents,
 ];
 
-/** Our own xDS certificate moves under `root` when: */
+/** C5: our own xDS certificate moves under `root` when: */
 export const XDS_SERVER_RULES: readonly Rule[] = [everyProxyHasReportedSinceTheRestart, everyXdsClientTrusts];
 
-/** `root` leaves the xDS port when: */
+/** C5: `root` leaves the xDS port when: */
 export const XDS_CLIENT_RULES: readonly Rule[] = [everyProxyHasReportedSinceTheRestart, noXdsClientAuthenticatesWith];
 
 export function firstBlocked(rules: readonly Rule[], input: GateInput, root: RootId): Blocked | undefined {
@@ -121,6 +121,7 @@ function everyProxyHasReportedSinceTheRestart(input: GateInput): Blocked | undef
   };
 }
 
+/** E10, E12: a NACK becomes a hold here, as long as the row has an `error`. */
 function noProxyRefusesItsSecrets(input: GateInput): Blocked | undefined {
   return waitFor(
     input,
@@ -131,7 +132,7 @@ function noProxyRefusesItsSecrets(input: GateInput): Blocked | undefined {
 }
 
 /**
- * A root that the refusing proxy never came to trust may be taken back: it can be what Envoy can't load, and then nothing else
+ * E10: a root that the refusing proxy never came to trust may be taken back: it can be what Envoy can't load, and then nothing else
  * ends the refusal (V). Safe, because what any proxy may present is the next rule's matter.
  */
 function noProxyThatTrustsItRefusesItsSecrets(input: GateInput, root: RootId): Blocked | undefined {
@@ -143,6 +144,7 @@ function noProxyThatTrustsItRefusesItsSecrets(input: GateInput, root: RootId): B
   );
 }
 
+/** Which of two live streams has ACKed can't be told, and no operator's word ends that. */
 function noTwoProcessesShareACredential(input: GateInput): Blocked | undefined {
   return waitFor(
     input,
@@ -157,6 +159,7 @@ function noTwoProcessesShareACredential(input: GateInput): Blocked | undefined {
   );
 }
 
+/** E8: trust that no ACK can tell. */
 function everyTrustIsOursToProve(input: GateInput, root: RootId): Blocked | undefined {
   const formChanges = sanForms(input.trust).length > 1;
   return waitFor(
@@ -174,6 +177,7 @@ function everyTrustIsOursToProve(input: GateInput, root: RootId): Blocked | unde
   );
 }
 
+/** E8, E10. */
 function everyProxyTrusts(input: GateInput, root: RootId): Blocked | undefined {
   const name = rootOf(input.trust, root).name;
   return waitFor(
@@ -190,6 +194,7 @@ function everyProxyTrusts(input: GateInput, root: RootId): Blocked | undefined {
   );
 }
 
+/** E9, E10. */
 function noProxyPresents(input: GateInput, root: RootId): Blocked | undefined {
   const name = rootOf(input.trust, root).name;
   return waitFor(
