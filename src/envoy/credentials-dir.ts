@@ -17,7 +17,7 @@ export type Credentials = {
 
 export const CREDENTIAL_FILES = { cert: "tls.crt", key: "tls.key", ca: "ca.crt" } as const;
 
-/** OSM's names for the same three files (docs/osm.md), as further links. */
+/** The names of OSM v1.3 for the same three files, as further links. */
 const OSM_LINKS = { "sds_cert.pem": "tls.crt", "sds_key.pem": "tls.key", "cacert.pem": "ca.crt" } as const;
 
 const DATA = "..data";

@@ -62,7 +62,7 @@ const TAIL_LINES = 20;
 /**
  * Returns when the admin interface answers, which is before listeners have their secrets (`EnvoyAdmin.ready`).
  * Hot restart is off, so that Envoy neither needs a `--base-id` nor dies with its parent (X10 of
- * docs/xds-protocol.md). Throws MR6002, with the last lines of Envoy's log, when it ends or stays silent.
+ * xds-protocol.md). Throws MR6002, with the last lines of Envoy's log, when it ends or stays silent.
  */
 export async function startEnvoy(options: StartEnvoyOptions): Promise<EnvoyProcess> {
   const scratch = await mkdtemp(join(tmpdir(), "meshroot-envoy-"));

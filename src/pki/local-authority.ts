@@ -11,7 +11,7 @@ import { type KeyUsage, keyId } from "./extensions.ts";
 import { subjectDer } from "./inspect.ts";
 import { certificatePem, type ParsedCertificate, parseOne } from "./pem.ts";
 
-/** Organization in OSM's leaves (docs/osm.md). */
+/** Organization in the leaves of OSM v1.3. */
 export const DEFAULT_ORGANIZATION = "Open Service Mesh";
 
 export type AuthorityOptions = {

@@ -29,7 +29,7 @@ export type Period = { readonly now: number; readonly earliest?: number; readonl
 
 /**
  * A workload's leaf: its DNS principal as common name and DNS SAN, and where the root's form has SPIFFE its URI SAN too
- * (docs/osm.md). Good for both ends of a connection.
+ * (both as in OSM v1.3). Good for both ends of a connection.
  */
 export function serviceLeaf(
   identity: ServiceIdentity,

@@ -7,7 +7,7 @@ import { MANAGED_BY, type Secret } from "../ports/store.ts";
 
 type Pair = { readonly certificate: string; readonly privateKey: string };
 
-/** OSM's, and so ours (docs/osm.md). */
+/** The names of OSM v1.3, and so ours. */
 export const OWN_KEYS: Pair = { certificate: "ca.crt", privateKey: "private.key" };
 
 /** The first pair that is there counts. */

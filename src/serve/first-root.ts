@@ -6,7 +6,7 @@ import type { Clock } from "../ports/clock.ts";
 import type { Log } from "../ports/log.ts";
 import type { Store } from "../ports/store.ts";
 
-/** Names that OSM gave them (docs/osm.md). */
+/** Names that OSM v1.3 gave them. */
 const FIRST_ROOT = "osm-mesh-root-certificate";
 const FIRST_SECRET = "osm-ca-bundle";
 

@@ -1,7 +1,7 @@
 /**
  * What one stream has asked for, been sent and answered, for one resource type: a pure value, moved on by `step`.
  *
- * It knows the protocol (the R-rules of the requirements) and which bytes may go out (evidence.md E3); it knows nothing of
+ * It knows the protocol (the R-rules of xds-protocol.md) and which bytes may go out (evidence.md E3); it knows nothing of
  * what a resource means. Invariants: at most one response is unanswered (R22), no name is twice in it (R10), and its nonce
  * was never used before on any stream of this process (R11).
  */

@@ -132,7 +132,7 @@ function after(ms: number, callback: () => void): () => void {
 
 /**
  * No tickets, and a session id context that changes with the trusted roots: a resumed session would skip the check of the
- * client's certificate against the roots in force (F25).
+ * client's certificate against the roots in force.
  */
 function options(credentials: FrontCredentials | undefined) {
   const { certificatePem: cert, privateKeyPem: key, clientCaPem: ca } = credentials ?? {};

@@ -13,7 +13,7 @@ import { A, B, type E2eMesh, proxyOf, startMesh } from "../support/e2e-mesh.ts";
 import { type ChildServer, type ServerSettings, spawnServer } from "../support/e2e-server.ts";
 import { envoyOrSkip } from "../support/envoy.ts";
 
-/** Of the first root's CA (docs/osm.md). */
+/** The secret of the first root's CA (src/serve/first-root.ts). */
 const FIRST_CA = "osm-ca-bundle";
 
 test("killed between the growth of trust and the signer's move, and after the move: no request fails", async (t) => {

@@ -75,7 +75,7 @@ async function rotate(t: TestContext, it: E2eMesh): Promise<void> {
   t.diagnostic(`${requests} requests, 0 failed`);
 }
 
-/** SPIRE's and Istio's names hold the trust domain of the day on which the bootstrap was written (docs/osm.md). */
+/** SPIRE's and Istio's names hold the trust domain of the day on which the bootstrap was written (xds-protocol.md). */
 function useAliases(name: string, files: ProxyFiles): ProxyFiles {
   const leaf = ALIASES[name];
   return leaf === undefined

@@ -1,5 +1,5 @@
 /**
- * X3 of docs/xds-protocol.md: Envoy's source lets one request answer two responses on ADS, with the newest nonce and the older one's
+ * X3 of xds-protocol.md: Envoy's source lets one request answer two responses on ADS, with the newest nonce and the older one's
  * error. On these versions no burst of secrets did that, at start or later. Our server does not rest on it: it has one response on
  * its way at a time (R22). Should an Envoy answer otherwise here, that rule has become a need.
  */

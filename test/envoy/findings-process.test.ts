@@ -1,4 +1,4 @@
-/** Findings of docs/xds-protocol.md that are no Envoy's answer to a secret: X10, how Envoy lives and dies; X5, what grpc-js does. */
+/** Findings of xds-protocol.md that are no Envoy's answer to a secret: X10, how Envoy lives and dies; X5, what grpc-js does. */
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";

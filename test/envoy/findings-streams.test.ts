@@ -1,6 +1,6 @@
 /**
- * "What real Envoys do" in docs/xds-protocol.md: how they ask, come back, warm up, count, and what a change does to connections
- * that stand. Each message names what rests on it.
+ * What real Envoys do (xds-protocol.md), beyond their answers to a secret: how they ask, come back, warm up, count, and what a
+ * change does to connections that stand. Each message names what rests on it.
  */
 
 import assert from "node:assert/strict";

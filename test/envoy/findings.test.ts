@@ -1,5 +1,5 @@
 /**
- * The findings of docs/xds-protocol.md that our evidence rules rest on, asked of real Envoys. Every message names the rule that
+ * The findings of xds-protocol.md that our evidence rules rest on, asked of real Envoys. Every message names the rule that
  * has to be thought over when an Envoy behaves otherwise. What is loaded is read from `/certs`.
  */
 
@@ -173,8 +173,8 @@ describe("findings", { concurrency: 4 }, () => {
           assert.notEqual(await tell("bad", bad), undefined);
           const refused = await dumped(it, "x9-roots");
           assert.equal(bundleOf(refused), UNLOADABLE, "X9: convergence is never read from config_dump");
-          // Where the versions differ, docs/xds-protocol.md has 1.36.4's way. On 1.40 it is the refusal that moves the version,
-          // and the false ACK moves nothing; on 1.36.4 the false ACK moves version and time (that page: the time stays).
+          // The versions differ: on 1.40 the refusal moves the version, and the false ACK moves nothing; on 1.36.4 the false ACK
+          // moves version and time.
           const newer = version === "1.40.0";
           assert.equal(refused?.version_info, newer ? "bad" : "1", "X9: a version in config_dump proves nothing");
           assert.equal(refused?.last_updated, accepted?.last_updated, "X9: a refusal leaves the time");

@@ -1,4 +1,4 @@
-/** The names of docs/osm.md, all of them the caller's own, and the services file behind the matchers. */
+/** The names of secrets in xds-protocol.md, all of them the caller's own, and the services file behind the matchers. */
 
 import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";

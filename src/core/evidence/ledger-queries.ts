@@ -23,7 +23,7 @@ export const OVERLAP_MS = 5 * 60_000;
 export const UNPROVEN_AFTER_MS = 45_000;
 /** By when a living Envoy has asked again for all its names after a break: longer than its longest back-off (E10). */
 export const RESUBSCRIBED_AFTER_MS = 45_000;
-/** How long two live streams of one slot are taken for a reconnect (evidence.md, preconditions). */
+/** How long two live streams of one slot are taken for a reconnect (`TwoStreams` in waiting.md). */
 export const TWO_STREAMS_AFTER_MS = 60_000;
 
 /** The contents that some TLS context behind this slot may hold (E6), each once. */

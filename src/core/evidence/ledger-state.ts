@@ -17,7 +17,7 @@ export type Consumer = "envoy" | "agent";
 /** One content on its way to a slot. `seq` orders all sends of this process. */
 export type Entry = { readonly seq: number; readonly content: Content };
 
-/** What one stream delivered into a slot. An ended line with entries is what evidence.md calls an orphan set. */
+/** What one stream delivered into a slot. An ended line with entries is what evidence.md calls an orphan (E6). */
 export type Line = {
   readonly stream: StreamId;
   entries: Entry[];

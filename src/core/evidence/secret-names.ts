@@ -1,4 +1,4 @@
-/** Names that a proxy may ask for (docs/osm.md). All resolve to the proxy's own identity. */
+/** Names that a proxy may ask for (xds-protocol.md, "Names of secrets"). All resolve to the proxy's own identity. */
 
 import type { ServiceIdentity } from "../identity.ts";
 import type { SecretKind } from "./content.ts";

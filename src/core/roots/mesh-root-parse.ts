@@ -1,4 +1,4 @@
-/** Reads an OSM v1alpha2 MeshRootCertificate object (docs/osm.md). */
+/** Reads an OSM v1alpha2 MeshRootCertificate object. */
 
 import type { Problem } from "../errors.ts";
 import { isDnsLabel, isDnsName } from "../identity.ts";

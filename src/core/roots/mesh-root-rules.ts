@@ -1,5 +1,5 @@
 /**
- * Which sets of roots and which edits are allowed (docs/osm.md, "Rules of roles"). Each rule
+ * Which sets of roots and which edits are allowed (those of the validator of OSM v1.3, and our own). Each rule
  * is one small function named as the sentence that it stands for; the lists below recite them in order of checking. A
  * rule returns the problem, or undefined where it holds. Nothing here changes its arguments.
  */

@@ -41,7 +41,7 @@ export type MeshRoot = {
   readonly acceptShortLife?: string;
 };
 
-/** apiVersion and kind of the manifest, OSM's own (docs/osm.md). */
+/** apiVersion and kind of the manifest, those of OSM v1.3. */
 export const MESH_ROOT_API_VERSION = "config.openservicemesh.io/v1alpha2";
 export const MESH_ROOT_KIND = "MeshRootCertificate";
 /** Annotation whose value becomes `MeshRoot.forceUnsafe`. */

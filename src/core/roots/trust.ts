@@ -104,7 +104,7 @@ export function withRoots(trust: TrustInForce, added: readonly TrustedRoot[]): T
   return { ...trust, trustDomains, roots, retired };
 }
 
-/** The trust domains that are or were ours, and so may stand in the name of a secret (docs/osm.md). */
+/** The trust domains that are or were ours, and so may stand in the name of a secret (xds-protocol.md). */
 export function knownTrustDomains(trust: TrustInForce): readonly string[] {
   return trust.trustDomains ?? domainsOf(trust.roots);
 }
