@@ -1,7 +1,7 @@
 /** The end of what operators answer for: with the rotation that it was said in. */
 
 import { answersFor, isOver } from "../core/evidence/assumptions.ts";
-import type { LedgerEvent } from "../core/evidence/ledger.ts";
+import type { LedgerEvent } from "../core/evidence/ledger-events.ts";
 import type { Ledger } from "../core/evidence/ledger-state.ts";
 import { identityName } from "../core/identity.ts";
 import type { TrustInForce } from "../core/roots/trust.ts";

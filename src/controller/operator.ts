@@ -2,7 +2,7 @@
 
 import { MeshrootError } from "../core/errors.ts";
 import { answersFor } from "../core/evidence/assumptions.ts";
-import type { LedgerEvent } from "../core/evidence/ledger.ts";
+import type { LedgerEvent } from "../core/evidence/ledger-events.ts";
 import { isConnected } from "../core/evidence/ledger-queries.ts";
 import type { AssumedFor, Ledger, ProxyRow } from "../core/evidence/ledger-state.ts";
 import { foreignText } from "../core/foreign-text.ts";

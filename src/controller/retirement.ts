@@ -1,6 +1,6 @@
 /** Proxies that are gone leave the ledger by themselves (evidence.md E13), and the log says which. */
 
-import type { LedgerEvent } from "../core/evidence/ledger.ts";
+import type { LedgerEvent } from "../core/evidence/ledger-events.ts";
 import type { AbsentPolicy } from "../core/evidence/ledger-queries.ts";
 import type { Ledger, ProxyRow } from "../core/evidence/ledger-state.ts";
 import { retiring } from "../core/evidence/retirement.ts";

@@ -4,7 +4,8 @@
  */
 
 import type { Problem } from "../core/errors.ts";
-import { type LedgerEvent, record } from "../core/evidence/ledger.ts";
+import { record } from "../core/evidence/ledger.ts";
+import type { LedgerEvent } from "../core/evidence/ledger-events.ts";
 import { syncState } from "../core/evidence/ledger-queries.ts";
 import type { Ledger } from "../core/evidence/ledger-state.ts";
 import type { RootListing } from "../core/roots/mesh-root.ts";

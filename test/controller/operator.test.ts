@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { findProxy, operatorEvent } from "../../src/controller/operator.ts";
-import { type LedgerEvent, record } from "../../src/core/evidence/ledger.ts";
+import { record } from "../../src/core/evidence/ledger.ts";
+import type { LedgerEvent } from "../../src/core/evidence/ledger-events.ts";
 import { counts } from "../../src/core/evidence/ledger-queries.ts";
 import { emptyLedger, type Ledger } from "../../src/core/evidence/ledger-state.ts";
 import { ownCredential } from "../support/desk.ts";

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { LedgerEvent } from "../../src/core/evidence/ledger.ts";
+import type { LedgerEvent } from "../../src/core/evidence/ledger-events.ts";
 import { emptyLedger } from "../../src/core/evidence/ledger-state.ts";
 import type { TrustInForce } from "../../src/core/roots/trust.ts";
 import { handOut } from "../../src/serve/bootstrap-credentials.ts";

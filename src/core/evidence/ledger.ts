@@ -6,67 +6,30 @@
  * something that the same client processed later.
  */
 
-import type { ProxyIdentity } from "../identity.ts";
-import type { RootId } from "../roots/trust.ts";
 import { joined } from "./assumptions.ts";
-import { type Content, isLeaf } from "./content.ts";
 import { forgetExpired, noteUse } from "./handed-out.ts";
-import { dropSettledLines, mentions, withoutTwins } from "./ledger-lines.ts";
-import { isConnected, leaves, mayRun, sidesHere, UNPROVEN_AFTER_MS } from "./ledger-queries.ts";
+import { acknowledge, reject, resume, send } from "./ledger-deliveries.ts";
+import type { LedgerEvent } from "./ledger-events.ts";
+import { dropSettledLines, withoutTwins } from "./ledger-lines.ts";
+import { isConnected, leaves, sidesHere, UNPROVEN_AFTER_MS } from "./ledger-queries.ts";
 import { restamp } from "./ledger-restamp.ts";
 import {
   type Assumption,
   type Consumer,
-  type HandedOut,
   type Ledger,
-  type Line,
   newRow,
-  newSlot,
-  type ProxyId,
   type ProxyRow,
   type Slot,
-  type StreamId,
   slotKey,
-  type XdsCredential,
 } from "./ledger-state.ts";
-import { acceptRefused, refuse, retryFrom, showStanding } from "./refusals.ts";
+import { retryFrom, showStanding } from "./refusals.ts";
 import { isOwnLeafName } from "./secret-names.ts";
-import { endStrangeness, noteReport, type Report } from "./strangers.ts";
+import { endStrangeness, noteReport } from "./strangers.ts";
 
 /** Longer than Envoy's default drain time (E13). */
 const UNASKED_MS = 15 * 60_000;
 /** Time is looked at every second: after a pause like this one there was nobody to see who came and went. */
 const LEAP_MS = 60_000;
-
-export type LedgerEvent =
-  | {
-      type: "connected";
-      proxy: ProxyId;
-      identity: ProxyIdentity;
-      stream: StreamId;
-      consumer: Consumer;
-      credential: XdsCredential;
-      at: number;
-    }
-  | ({ type: "reported"; proxy: ProxyId } & Report)
-  | { type: "asked"; proxy: ProxyId; stream: StreamId; names: ReadonlySet<string>; at: number }
-  | { type: "sent"; proxy: ProxyId; stream: StreamId; name: string; matchers: boolean; content: Content; at: number }
-  | { type: "acked"; proxy: ProxyId; stream: StreamId; name: string; seq: number; at: number }
-  | { type: "resumed"; proxy: ProxyId; stream: StreamId; name: string; at: number }
-  | { type: "nacked"; proxy: ProxyId; stream: StreamId; name: string; seq: number; message: string; at: number }
-  | { type: "ended"; proxy: ProxyId; stream: StreamId; at: number }
-  | { type: "synced"; proxy: ProxyId }
-  | ({ type: "assume"; proxy: ProxyId } & Assumption)
-  | { type: "forget"; proxy: ProxyId; reason: string; at: number }
-  | { type: "withdraw"; proxy: ProxyId; word: "assume" | "forget" }
-  /** Its row leaves the ledger, as long as no stream of it is open (E13). */
-  | { type: "retire"; proxy: ProxyId; at: number }
-  /** That could not be written down. */
-  | { type: "restore"; proxy: ProxyId; row: ProxyRow }
-  | { type: "retry"; proxy: ProxyId; at: number }
-  | { type: "issued"; proxy: ProxyId; credential: HandedOut; at: number }
-  /** `earliest`: what the time may be at the earliest, where the clock is in doubt. */
-  | { type: "tick"; at: number; earliest?: number };
 
 /** Applies one event; returns the sequence number of the ledger after it (for `sent`: that of the send). */
 export function record(ledger: Ledger, event: LedgerEvent): number {
@@ -210,98 +173,6 @@ function askAgain(row: ProxyRow, consumer: Consumer): void {
     slot.withdrawn = false;
     if (slot.refusal !== undefined && row.error === undefined) showStanding(row);
   }
-}
-
-function send(row: ProxyRow, seq: number, event: LedgerEvent & { type: "sent" }): void {
-  const stream = row.session.streams.get(event.stream);
-  if (stream === undefined) throw new Error("invariant: a send on a stream that the ledger does not know");
-  const key = slotKey(stream.consumer, event.name);
-  const { name, matchers, content } = event;
-  const { consumer } = stream;
-  const known = row.slots.get(key);
-  const slot = known ?? newSlot({ consumer, name, kind: content.kind, matchers }, event.at);
-  if (known === undefined) slot.withdrawn = !stream.names.has(name);
-  row.slots.set(key, slot);
-  const isNews = !mentions(slot, content.version);
-  let line = slot.lines.find((candidate) => candidate.stream === event.stream);
-  if (line === undefined) {
-    const overlapped = stream.shared.has(event.name);
-    line = { stream: event.stream, entries: [], overlapped, superseded: false };
-    slot.lines.push(line);
-  }
-  line.entries.push({ seq, content });
-  line.unanswered = seq;
-  if (content.kind === "leaf") {
-    row.hadLeaf = true;
-    row.session.leafFirstSentAt ??= event.at;
-  }
-  if (stream.consumer === "envoy") row.session.sentSinceSynced.add(event.name);
-  // It may have been to blame for what was refused (E5).
-  if (isNews) retryFrom(row, event.at, slot);
-}
-
-function find(row: ProxyRow, event: { stream: StreamId; name: string; seq: number }) {
-  const consumer = row.session.streams.get(event.stream)?.consumer;
-  const slot = consumer && row.slots.get(slotKey(consumer, event.name));
-  const line = slot?.lines.find((candidate) => candidate.stream === event.stream);
-  const entry = line?.entries.find((candidate) => candidate.seq === event.seq);
-  return slot && line && entry ? { slot, line, entry } : undefined;
-}
-
-/** ACK(C): C and what was sent after it remain; what ended streams left is settled by it (E6). */
-function acknowledge(ledger: Ledger, row: ProxyRow, event: LedgerEvent & { type: "acked" }): void {
-  row.lastContactAt = event.at;
-  hear(row, event.stream);
-  const found = find(row, event);
-  if (found === undefined) return;
-  const { slot, line, entry } = found;
-  const before = mayRun(slot);
-  line.entries = line.entries.filter((candidate) => candidate.seq >= event.seq);
-  for (const other of slot.lines) if (other.ended !== undefined && other.ended.seq < event.seq) other.superseded = true;
-  dropSettledLines(slot, event.at);
-  if (slot.kind === "leaf") row.showsLeaf = true;
-  if (slot.kind === "leaf") for (const root of rootsGone(before, mayRun(slot))) ledger.replacedAt.set(root, event.at);
-  if ((slot.acked?.seq ?? -1) < event.seq) {
-    slot.acked = { version: entry.content.version, seq: event.seq };
-    slot.session.ackedAt = event.at;
-  }
-  if ("roots" in entry.content) slot.session.answered = { stream: event.stream, roots: entry.content.roots };
-  noteAnswer(line, event.seq);
-  acceptRefused(row, slot, line, event.seq);
-}
-
-function noteAnswer(line: Line, seq: number): void {
-  if (line.unanswered !== undefined && line.unanswered <= seq) line.unanswered = undefined;
-}
-
-/** E14 asks after the Envoy: what its agent says counts only where no Envoy has ever asked for anything. */
-function hear(row: ProxyRow, stream: StreamId): void {
-  const consumer = row.session.streams.get(stream)?.consumer;
-  const hasEnvoy = [...row.slots.values()].some((slot) => slot.consumer === "envoy");
-  if (consumer === "envoy" || (consumer === "agent" && !hasEnvoy)) row.session.heard = true;
-}
-
-/** E15: the client still holds what it may run alone, and is sent nothing. Proves nothing new, so no set changes. */
-function resume(row: ProxyRow, event: LedgerEvent & { type: "resumed" }): void {
-  row.lastContactAt = event.at;
-  hear(row, event.stream);
-}
-
-function rootsGone(before: readonly Content[], after: readonly Content[]): RootId[] {
-  const left = new Set(after.filter(isLeaf).map(({ root }) => root));
-  return before.filter(isLeaf).flatMap(({ root }) => (left.has(root) ? [] : [root]));
-}
-
-/** NACK(C): C stays, because Envoy stores it and uses it as soon as its companion is replaced (X7). */
-function reject(row: ProxyRow, event: LedgerEvent & { type: "nacked" }): void {
-  row.lastContactAt = event.at;
-  const found = find(row, event);
-  if (found === undefined) return;
-  const { slot, line, entry } = found;
-  const { content } = entry;
-  noteAnswer(line, event.seq);
-  if ("roots" in content) slot.session.answered = { stream: event.stream, roots: content.roots };
-  refuse(row, slot, content.version, event);
 }
 
 function end(ledger: Ledger, row: ProxyRow, event: LedgerEvent & { type: "ended" }): void {

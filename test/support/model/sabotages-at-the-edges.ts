@@ -51,7 +51,7 @@ export const SABOTAGES_AT_THE_EDGES: readonly (Sabotage & { readonly caughtBy: s
   {
     name: "a late ACK takes the place of a newer one",
     rule: "E6",
-    file: "src/core/evidence/ledger.ts",
+    file: "src/core/evidence/ledger-deliveries.ts",
     from: "if ((slot.acked?.seq ?? -1) < event.seq)",
     to: "if ((slot.acked?.seq ?? -1) < event.seq + 1e9)",
     caughtBy: "test/core/evidence/ledger.test.ts",

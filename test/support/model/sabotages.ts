@@ -74,14 +74,14 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: "an ACK drops what was sent after it",
     rule: "E6",
-    file: LEDGER,
+    file: "src/core/evidence/ledger-deliveries.ts",
     from: "line.entries.filter((candidate) => candidate.seq >= event.seq);",
     to: "line.entries.filter((candidate) => candidate.seq === event.seq);",
   },
   {
     name: "a NACK removes the content",
     rule: "E6",
-    file: LEDGER,
+    file: "src/core/evidence/ledger-deliveries.ts",
     from: "  const { slot, line, entry } = found;\n  const { content } = entry;\n",
     to: "  const { slot, line, entry } = found;\n  line.entries = line.entries.filter((one) => one !== entry);\n  const { content } = entry;\n",
   },
