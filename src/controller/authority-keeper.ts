@@ -98,11 +98,12 @@ export class AuthorityKeeper {
     const seen = [...this.#kept].map(([name, kept]): [string, Sighting] => {
       const { root, state, calls, looking, startedAt } = kept;
       const isFresh = looking !== undefined && Math.abs(now - startedAt) < FIRST_LOOK_MS;
-      return [name, { root, state, failing: calls.problem, isFresh, isProven: kept.isProvenFor(this.#names) }];
+      const [isTried, carries] = [kept.isTriedFor(this.#names), kept.carries(this.#names)];
+      return [name, { root, state, failing: calls.problem, isFresh, isTried, carries }];
     });
     const unopened = [...this.#unopened].map(([name, { root, problem }]): [string, Sighting] => {
       const state: KeptState = { kind: "refused", problem };
-      return [name, { root, state, failing: undefined, isFresh: false, isProven: false }];
+      return [name, { root, state, failing: undefined, isFresh: false, isTried: false, carries: false }];
     });
     return new AuthoritySnapshot(new Map([...seen, ...unopened]), this.#deps.proofs);
   }
@@ -190,7 +191,7 @@ export class AuthorityKeeper {
     // Once it was used, its settings stay: an edit is a problem of its own.
     const isEdited = before !== undefined && !known?.specs.has(root.name) && !sameRoot(before.root, root);
     if (before !== undefined && !isEdited) {
-      before.root = { ...root, provider: before.root.provider };
+      before.declare(root);
       return before;
     }
     try {

@@ -15,8 +15,10 @@ export type Sighting = {
   readonly failing: Problem | undefined;
   /** A look has begun just now. */
   readonly isFresh: boolean;
-  /** It was tried with the names that the mesh has now. */
-  readonly isProven: boolean;
+  /** As far as it can be tried with the names that the mesh has now, it was. */
+  readonly isTried: boolean;
+  /** It was shown that it carries them. */
+  readonly carries: boolean;
 };
 
 type Kept = Extract<KeptState, { kind: "kept" }>;
@@ -37,15 +39,20 @@ export class AuthoritySnapshot {
 
   /** A root in use is being looked at that may be fit for a bundle in a moment. */
   isAboutToKnow(trust: TrustInForce): boolean {
-    return [...this.#sightings.values()].some(({ root, state, isFresh, isProven }) => {
-      const isKnown = state.kind === "kept" && (isProven || trust.mesh.includes(state.record.id));
+    return [...this.#sightings.values()].some(({ root, state, isFresh, isTried }) => {
+      const isKnown = state.kind === "kept" && (isTried || trust.mesh.includes(state.record.id));
       return isFresh && isInUse(root) && !isKnown;
     });
   }
 
-  /** It has been tried whether this root carries the names that the mesh has now. */
-  isProven(name: string): boolean {
-    return this.#sightings.get(name)?.isProven === true;
+  /** It has been tried, as far as that goes now, whether this root carries the names that the mesh has now. */
+  isTried(name: string): boolean {
+    return this.#sightings.get(name)?.isTried === true;
+  }
+
+  /** It has shown that it does. */
+  carries(name: string): boolean {
+    return this.#sightings.get(name)?.carries === true;
   }
 
   /** Why a root may not be used. */

@@ -7,14 +7,14 @@ import type { Hold } from "../core/rotation/holds.ts";
 import type { AuthoritySnapshot } from "./authority-snapshot.ts";
 
 /**
- * Every root that can be trusted, by name: those whose authority is loaded, and those in force. A root whose CA key is lost
- * goes on to validate, because its certificate is on record; only signing needs the key.
+ * Every root that can be trusted, by name: those whose authority is loaded, and those in the bundle. A root whose CA key is lost
+ * goes on to validate, because its certificate is on record; only signing needs the key. One that has left the bundle is new.
  */
 export function trustableRoots(authorities: AuthoritySnapshot, trust: TrustInForce): ReadonlyMap<string, TrustedRoot> {
-  const onRecord = Object.values(trust.roots).map((root) => [root.name, root] as const);
+  const onRecord = trust.mesh.map((id) => rootOf(trust, id)).map((root) => [root.name, root] as const);
   const inForce = new Set(trust.mesh);
   // What is new has to have shown that it carries the mesh as it is by now.
-  const loaded = [...authorities.trusted].filter(([name, { id }]) => inForce.has(id) || authorities.isProven(name));
+  const loaded = [...authorities.trusted].filter(([name, { id }]) => inForce.has(id) || authorities.isTried(name));
   return new Map([...onRecord, ...loaded]);
 }
 

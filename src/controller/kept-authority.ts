@@ -1,6 +1,6 @@
 /** One MRC's certificate authority as it was seen last, and the next look at it. */
 
-import { MeshrootError, type Problem, raise } from "../core/errors.ts";
+import { MeshrootError, type Problem } from "../core/errors.ts";
 import type { SanForm } from "../core/identity.ts";
 import type { MeshRoot, ProviderSpec } from "../core/roots/mesh-root.ts";
 import { isInUse } from "../core/roots/mesh-root.ts";
@@ -65,7 +65,10 @@ export class KeptAuthority {
   #looking: Promise<void> | undefined;
   #lookedAt = Number.NEGATIVE_INFINITY;
   #failures = 0;
-  #provedFor: ServiceNames | undefined;
+  /** It was seen, and not as it should be: the next look comes soon. */
+  #isInDoubt = false;
+  /** The names that its last look in use was about. Undefined: its role has been inactive since, and nobody has asked. */
+  #triedFor: ServiceNames | undefined;
 
   constructor(root: MeshRoot, deps: KeptDeps) {
     this.root = root;
@@ -84,13 +87,23 @@ export class KeptAuthority {
     if (this.#looking !== undefined) return false;
     // By the distance: a clock that was set back puts no look off.
     const passed = Math.abs(now - this.#lookedAt);
-    if (this.#failures > 0) return passed >= RETRY_MS;
-    return passed >= RECHECK_MS || (isInUse(this.root) && !this.isProvenFor(names));
+    if (this.#failures > 0 || this.#isInDoubt) return passed >= RETRY_MS;
+    return passed >= RECHECK_MS || (isInUse(this.root) && !this.isTriedFor(names));
   }
 
-  /** Whether it was tried with these names. */
-  isProvenFor(names: ServiceNames): boolean {
-    if (this.#provedFor === names) return true;
+  /** Its manifest now. Whatever its role was before, it has to pass again once it is back from inactive: others may be there. */
+  declare(root: MeshRoot): void {
+    this.root = { ...root, provider: this.root.provider };
+    if (!isInUse(root)) this.#triedFor = undefined;
+  }
+
+  /** Nothing is left to try with these names: it may enter a bundle. */
+  isTriedFor(names: ServiceNames): boolean {
+    return this.#triedFor !== undefined && (this.#triedFor === names || this.carries(names));
+  }
+
+  /** It was shown that it carries them. */
+  carries(names: ServiceNames): boolean {
     return this.state.kind === "kept" && this.#deps.proofs.covers(this.state.record, names);
   }
 
@@ -98,11 +111,13 @@ export class KeptAuthority {
   look(around: LookAround, done: (before: KeptState) => void): void {
     const before = this.state;
     const { clock } = this.#deps;
+    const wasInUse = isInUse(this.root);
     this.startedAt = clock.now();
+    this.#isInDoubt = false;
     this.#looking = this.#see(around)
       .then((seen) => {
         this.#failures = 0;
-        this.#provedFor = around.names;
+        this.#triedFor = wasInUse && isInUse(this.root) ? around.names : undefined;
         this.state = seen;
       })
       .catch((error: unknown) => {
@@ -142,8 +157,12 @@ export class KeptAuthority {
     const record = recordOf(root, shown);
     const ailment = health.kind === "ails" ? health.problem : undefined;
     if (!isInUse(root)) return { kind: "kept", record, ailment };
-    const isInForce = known?.trust.mesh.includes(record.id) === true;
-    return { kind: "kept", record, ailment, unfit: await this.#prove(record, isInForce, names, besides) };
+    if (known?.trust.mesh.includes(record.id) === true)
+      return { kind: "kept", record, ailment, unfit: await this.#unfit(record, names) };
+    const refusal = await this.#refusal(record, names, besides);
+    if (refusal === undefined) return { kind: "kept", record, ailment };
+    this.#isInDoubt = true;
+    return { kind: "refused", problem: { ...refusal, message: withName(root.name, refusal.message) } };
   }
 
   /** A CA that the mesh has run on is never made anew, whatever is missing of it. */
@@ -156,32 +175,29 @@ export class KeptAuthority {
   /** The trust in force stays, and nothing is signed by a root that nobody has agreed to. */
   #changed(before: TrustedRoot, shown: RootCertificate): KeptState {
     const ailment = changed(before, shown);
-    this.#failures += 1;
+    this.#isInDoubt = true;
     return this.state.kind === "kept" ? { ...this.state, ailment } : { kind: "refused", problem: ailment };
   }
 
-  /**
-   * Nothing enters a bundle that could not carry this mesh: what is not in force yet is refused. What is in force stays there, and
-   * is called unfit. Throws what is wrong with the former.
-   */
-  async #prove(
-    record: TrustedRoot,
-    isInForce: boolean,
-    names: ServiceNames,
-    besides: LookAround["besides"],
-  ): Promise<Problem | undefined> {
+  /** Why it does not enter a bundle: nothing does that could not carry this mesh. */
+  async #refusal(record: TrustedRoot, names: ServiceNames, besides: LookAround["besides"]) {
     const { proofs, clock } = this.#deps;
+    return (
+      (await proofs.problemWith(record, (request) => this.issue(request), names)) ??
+      proofs.lifeProblem(record, this.root, clock.now()) ??
+      (await proofs.twin(record, besides()))
+    );
+  }
+
+  /** What is in force stays there, and is called unfit. */
+  async #unfit(record: TrustedRoot, names: ServiceNames): Promise<Problem | undefined> {
     try {
-      const problem = await proofs.problemWith(record, (request) => this.issue(request), names);
-      if (isInForce) return problem;
-      const refusal =
-        problem ?? proofs.lifeProblem(record, this.root, clock.now()) ?? (await proofs.twin(record, besides()));
-      raise(refusal);
-      return undefined;
+      return await this.#deps.proofs.problemWith(record, (request) => this.issue(request), names);
     } catch (error) {
       // A CA that can't be reached for the proof is no reason to doubt a root that the mesh runs on.
-      if (isInForce && error instanceof MeshrootError) return this.state.kind === "kept" ? this.state.unfit : undefined;
-      throw error;
+      if (!(error instanceof MeshrootError)) throw error;
+      this.#isInDoubt = true;
+      return this.state.kind === "kept" ? this.state.unfit : undefined;
     }
   }
 }

@@ -61,7 +61,7 @@ export class KnownRoots {
     const declared = ({ name }: TrustedRoot) => this.listing.roots.find((root) => root.name === name);
     const isFit = (root: TrustedRoot) =>
       root.id === trust.signer ||
-      (this.#authorities.snapshot.isProven(root.name) &&
+      (this.#authorities.snapshot.carries(root.name) &&
         this.#authorities.snapshot.unfitToSign(root, declared(root), now) === undefined);
     const able = desired.signers.filter(canSign);
     const fit = able.filter(isFit);

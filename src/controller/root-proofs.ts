@@ -42,12 +42,11 @@ export class RootProofs {
     return this.#deps.neededLifeMs;
   }
 
-  /** Whether a look would find the same for these names as it found last. */
+  /** Whether this root has shown that it carries all these names. */
   covers({ id }: TrustedRoot, names: ServiceNames): boolean {
     const proven = this.#proven.get(id);
-    if (proven?.last === undefined) return false;
-    if (proven.last.names === names || proven.any) return true;
-    return proven.last.problem === undefined && [...names.keys()].every((name) => proven.carried.has(name));
+    if (proven?.last === undefined || proven.last.problem !== undefined) return false;
+    return proven.last.names === names || proven.any || [...names.keys()].every((name) => proven.carried.has(name));
   }
 
   /** Why this root can't carry these names, as far as it can be tried now. Throws what its authority throws. */

@@ -3,7 +3,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { AuthorityKeeper } from "../../src/controller/authority-keeper.ts";
+import { trustableRoots, unusableRoot } from "../../src/controller/availability.ts";
 import type { Known } from "../../src/controller/kept-authority.ts";
+import { KnownRoots } from "../../src/controller/known-roots.ts";
+import { RootProofs, type ServiceNames } from "../../src/controller/root-proofs.ts";
+import { identityName } from "../../src/core/identity.ts";
 import type { MeshRoot, Role } from "../../src/core/roots/mesh-root.ts";
 import { desiredTrust, initialTrust } from "../../src/core/roots/trust.ts";
 import { generateKeyPair } from "../../src/pki/keys.ts";
@@ -21,6 +25,10 @@ function root(name: string, role: Role): MeshRoot {
 }
 
 async function start(...names: string[]) {
+  return startWith(trustingProofs(), ...names);
+}
+
+async function startWith(proofs: RootProofs, ...names: string[]) {
   const clock = manualClock(NOW);
   const cas = new Map<string, ScriptedCa>();
   for (const name of names) cas.set(name, await ScriptedCa.create(clock));
@@ -34,7 +42,7 @@ async function start(...names: string[]) {
   };
   const secrets = memorySecretStore();
   const providers = [scriptedProvider(cas), createTresor({ secrets, clock, keyAlgorithm: "ec-p256" })];
-  const keeper = new AuthorityKeeper({ providers, proofs: trustingProofs(), clock, log, random: () => 0.999 });
+  const keeper = new AuthorityKeeper({ providers, proofs, clock, log, random: () => 0.999 });
   const ca = (name: string) => cas.get(name) as ScriptedCa;
   /** What a mesh knows that has run on these roots. */
   const known = (roots: readonly MeshRoot[]): Known => {
@@ -43,8 +51,8 @@ async function start(...names: string[]) {
     return { trust, specs: new Map(roots.map(({ name, provider }) => [name, provider])) };
   };
   /** Has the CAs looked at, for as long as their looks take. */
-  const settle = async (roots: readonly MeshRoot[], before?: Known) => {
-    keeper.follow(roots, before);
+  const settle = async (roots: readonly MeshRoot[], before?: Known, inUse?: ServiceNames) => {
+    keeper.follow(roots, before, inUse);
     await keeper.settled(Number.MAX_SAFE_INTEGER);
     await clock.rest();
   };
@@ -177,6 +185,105 @@ test("one miss is no ailment: a file is written anew, a connection breaks", asyn
   await clock.advance(5_000);
   await settle(roots, before);
   assert.equal(keeper.snapshot.ailment(id), undefined);
+});
+
+const NAMES: ServiceNames = new Map([[identityName(BOOKBUYER), BOOKBUYER]]);
+const NO_BOOKBUYER = { code: "MR3007", message: "it can't carry the bookbuyer", hint: "" } as const;
+
+/** Of roots that can't carry the bookbuyer, but for those that are named here, and ask their CA about it. */
+function proofsOf(passing: ReadonlySet<string>, pemOf: (name: string) => string) {
+  return new RootProofs({
+    neededLifeMs: 0,
+    prover: {
+      apart: async () => undefined,
+      async prove(pem, issue, { form, identities }) {
+        const { publicKey } = await generateKeyPair("ec-p256");
+        await issue(serviceLeaf(BOOKBUYER, form, { now: NOW, validityMs: HOUR_MS }, publicKey));
+        const carries = identities.length === 0 || [...passing].some((name) => pemOf(name) === pem);
+        if (!carries) return { carried: [], any: false, complete: true, problem: NO_BOOKBUYER };
+        return { carried: identities, any: false, complete: true };
+      },
+    },
+  });
+}
+
+async function startProving(...passing: string[]) {
+  const pems = new Map<string, string>();
+  const mesh = await startWith(
+    proofsOf(new Set(passing), (name) => pems.get(name) ?? ""),
+    "a",
+    "b",
+  );
+  for (const name of ["a", "b"]) pems.set(name, mesh.ca(name).root.certificatePem);
+  return mesh;
+}
+
+test("a root that was seen while it was inactive is put to the proof before it enters a bundle, and is refused by it", async () => {
+  const { keeper, known, settle } = await startProving("a");
+  const [a, b] = [root("a", "active"), root("b", "inactive")];
+  await settle([a, b], undefined, NAMES);
+  const before = known([a]);
+  assert.equal(keeper.snapshot.trusted.has("b"), true, "its CA is known");
+  const next = [a, root("b", "passive")];
+  keeper.follow(next, before, NAMES);
+  assert.equal(trustableRoots(keeper.snapshot, before.trust).has("b"), false);
+  assert.equal(keeper.snapshot.isAboutToKnow(before.trust), true);
+  await settle(next, before, NAMES);
+  assert.equal(trustableRoots(keeper.snapshot, before.trust).has("b"), false);
+  assert.match(
+    unusableRoot(keeper.snapshot, before.trust, next)?.message ?? "",
+    /root b: it can't carry the bookbuyer/,
+  );
+});
+
+test("a root that has left the bundle is put to the proof when it comes back, though the xDS port knows it still", async () => {
+  const { keeper, known, settle } = await startProving("a");
+  const both = [root("a", "active"), root("b", "passive")];
+  await settle(both);
+  const { trust, specs } = known(both);
+  const [first = ""] = trust.mesh;
+  const left = { specs, trust: { ...trust, mesh: [first] } };
+  await settle([root("a", "active"), root("b", "inactive")], left, NAMES);
+  await settle(both, left, NAMES);
+  assert.equal(trustableRoots(keeper.snapshot, left.trust).has("b"), false);
+});
+
+test("a root in the bundle whose CA could not be asked about a new name is not one to move to, and is asked again soon", async () => {
+  const { ca, keeper, known, settle, clock } = await startProving("a", "b");
+  const both = [root("a", "active"), root("b", "passive")];
+  await settle(both);
+  const before = known(both);
+  assert.equal(keeper.snapshot.carries("b"), true);
+  const swapped = [root("a", "passive"), root("b", "active")];
+  const listing = { roots: swapped, outdated: [], problems: [] };
+  const roots = new KnownRoots({ authorities: keeper, namespace: "osm-system", listing, specs: before.specs });
+  const desired = () => {
+    const { signers, validators } = roots.desired(before.trust, clock.now());
+    return { signers: signers.map(({ name }) => name), validators: validators.map(({ name }) => name) };
+  };
+  ca("b").signs = false;
+  await settle(swapped, before, NAMES);
+  assert.deepEqual(desired(), { signers: [], validators: ["a", "b"] }, "it validates on");
+  ca("b").signs = true;
+  await clock.advance(5_000);
+  await settle(swapped, before, NAMES);
+  assert.deepEqual(desired(), { signers: ["b"], validators: ["a", "b"] });
+});
+
+test("a root that has changed underneath, and is put back, is found so soon", async () => {
+  const { ca, keeper, known, settle, clock } = await start("a");
+  const roots = [root("a", "active")];
+  await settle(roots);
+  const before = known(roots);
+  const old = ca("a").root;
+  await ca("a").changeRoot();
+  await clock.advance(30_000);
+  await settle(roots, before);
+  assert.equal(keeper.snapshot.problem("a")?.code, "MR3010");
+  ca("a").putBack(old);
+  await clock.advance(5_000);
+  await settle(roots, before);
+  assert.equal(keeper.snapshot.problem("a"), undefined);
 });
 
 test("a CA that says that it can't sign now is no signer to move to", async () => {

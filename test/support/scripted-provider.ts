@@ -20,6 +20,8 @@ const YEAR_MS = 365 * 86_400_000;
 export class ScriptedCa {
   mood: Mood = "prompt";
   health: Health = { kind: "signs" };
+  /** It says that it signs, and does not where this is false. */
+  signs = true;
   /** Calls in the order in which they came, and how many of them are not answered yet. */
   readonly calls: ("inspect" | "issue")[] = [];
   pending = 0;
@@ -50,6 +52,10 @@ export class ScriptedCa {
     this.#root = await this.#make();
   }
 
+  putBack(root: LocalAuthority): void {
+    this.#root = root;
+  }
+
   /** Answers what waits, and is prompt from now on. */
   recover(): void {
     this.mood = "prompt";
@@ -68,7 +74,8 @@ export class ScriptedCa {
       if (this.mood === "slow") await new Promise<void>((resolve) => this.#waiting.push(resolve));
       if (this.mood === "deaf")
         await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
-      if (this.mood === "fails") throw new MeshrootError("MR1011", "the CA does not answer: ECONNREFUSED", "Start it.");
+      if (this.mood === "fails" || (call === "issue" && !this.signs))
+        throw new MeshrootError("MR1011", "the CA does not answer: ECONNREFUSED", "Start it.");
       return await value();
     } finally {
       this.pending -= 1;
