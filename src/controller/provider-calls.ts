@@ -1,6 +1,6 @@
 /**
- * Calls to one certificate authority, which may be slow, hang or fail: each has a deadline, so many are under way at a time, and
- * after several failures in a row there is a pause, in which one call at a time finds out whether it is over.
+ * Calls to one certificate authority, which may be slow, hang or fail: each has a deadline, so many are under way at a time and others wait for
+ * their turn, and after several failures in a row there is a pause, in which one call at a time finds out whether it is over.
  */
 
 import { pauseAfter } from "../core/back-off.ts";
@@ -9,6 +9,8 @@ import type { Clock } from "../ports/clock.ts";
 
 const DEADLINE_MS = 10_000;
 const MOST_IN_FLIGHT = 16;
+/** As many as are asked for when a mesh comes back all at once (leaf-cache.ts). */
+const MANY_WAITING = 100;
 const BREAKS_AFTER = 5;
 const PAUSE = { baseMs: 1_000, mostMs: 60_000 };
 
@@ -23,12 +25,17 @@ export type ProviderCallsDeps = {
   readonly who: string;
 };
 
+/** A call that waits for one of the others to end. */
+type Waiting = { readonly begin: () => void; readonly refuse: (why: Problem) => void };
+
 export class ProviderCalls {
   readonly #deps: ProviderCallsDeps;
   #inFlight = 0;
+  readonly #waiting = new Set<Waiting>();
   #failures = 0;
   #last: Problem | undefined;
-  #isPausing = false;
+  /** While it pauses: ends the pause. */
+  #endPause: (() => void) | undefined;
 
   constructor(deps: ProviderCallsDeps) {
     this.#deps = deps;
@@ -36,23 +43,59 @@ export class ProviderCalls {
 
   /** Why this authority counts as failing; undefined: it does not. */
   get problem(): Problem | undefined {
-    return this.#failures >= BREAKS_AFTER ? this.#last : undefined;
+    return this.#isBroken ? this.#last : undefined;
   }
 
-  /** Whether a call would be made now. */
+  /** Whether it is a good time for a call. */
   get isReady(): boolean {
-    if (this.#failures >= BREAKS_AFTER) return !this.#isPausing && this.#inFlight === 0;
-    return this.#inFlight < MOST_IN_FLIGHT;
+    return this.#isBroken ? !this.#isAtPeace : this.#waiting.size < MANY_WAITING;
+  }
+
+  get #isBroken(): boolean {
+    return this.#failures >= BREAKS_AFTER;
+  }
+
+  /** It pauses, or one call finds out whether it may go on. */
+  get #isAtPeace(): boolean {
+    return this.#endPause !== undefined || this.#inFlight > 0;
   }
 
   /**
-   * Rejects with MR3011 when the deadline has passed, at once where `isReady` is false, and else with what `work` throws. The signal
-   * ends with the deadline.
+   * In its turn: so many are under way at a time. Rejects with MR3011 when the deadline has passed, or when its turn has not come by
+   * then, with the last failure at once during the pause after several, and else with what `work` throws. The signal ends with the
+   * deadline.
    */
-  run<Value>(work: (signal: AbortSignal) => Promise<Value>): Promise<Value> {
-    if (!this.isReady) return Promise.reject(MeshrootError.from(this.problem ?? tooMany(this.#deps.who)));
+  async run<Value>(work: (signal: AbortSignal) => Promise<Value>): Promise<Value> {
+    if (this.#isBroken && this.#isAtPeace) throw MeshrootError.from(this.#last ?? tooLate(this.#deps.who));
+    if (this.#inFlight < MOST_IN_FLIGHT) this.#inFlight += 1;
+    else await this.#turn();
+    return this.#begin(work);
+  }
+
+  /** Resolves when a call has ended and left its place to this one. */
+  #turn(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const cancel = this.#deps.clock.after(DEADLINE_MS, () => mine.refuse(tooMany(this.#deps.who)));
+      const leave = () => {
+        cancel();
+        this.#waiting.delete(mine);
+      };
+      const mine: Waiting = {
+        begin() {
+          leave();
+          resolve();
+        },
+        refuse(why) {
+          leave();
+          reject(MeshrootError.from(why));
+        },
+      };
+      this.#waiting.add(mine);
+    });
+  }
+
+  #begin<Value>(work: (signal: AbortSignal) => Promise<Value>): Promise<Value> {
     const abort = new AbortController();
-    this.#inFlight += 1;
     return new Promise((resolve, reject) => {
       const cancel = this.#deps.clock.after(DEADLINE_MS, () => {
         const late = MeshrootError.from(tooLate(this.#deps.who));
@@ -62,18 +105,20 @@ export class ProviderCalls {
       });
       // Not before it has really ended: what hangs, hangs in a limited number.
       const free = () => {
-        this.#inFlight -= 1;
         cancel();
+        const [next] = this.#waiting;
+        if (next === undefined) this.#inFlight -= 1;
+        else next.begin();
       };
       work(abort.signal).then(
         (value) => {
-          free();
           if (!abort.signal.aborted) this.#succeeded();
+          free();
           resolve(value);
         },
         (error: unknown) => {
-          free();
           if (!abort.signal.aborted) this.#failed(error);
+          free();
           reject(error);
         },
       );
@@ -83,18 +128,24 @@ export class ProviderCalls {
   #succeeded(): void {
     this.#failures = 0;
     this.#last = undefined;
+    this.#endPause?.();
   }
 
   #failed(error: unknown): void {
     if (error instanceof MeshrootError && OF_THE_REQUEST.has(error.code)) return;
+    // Those that were under way when the pause began say nothing new.
+    if (this.#endPause !== undefined) return;
     this.#failures += 1;
-    this.#last = problemOf(error, this.#deps.who);
-    if (this.#failures < BREAKS_AFTER) return;
-    this.#isPausing = true;
+    const problem = problemOf(error, this.#deps.who);
+    this.#last = problem;
+    if (!this.#isBroken) return;
     const pauseMs = pauseAfter(this.#failures - BREAKS_AFTER + 1, PAUSE, this.#deps.random());
-    this.#deps.clock.after(pauseMs, () => {
-      this.#isPausing = false;
-    });
+    const cancel = this.#deps.clock.after(pauseMs, () => this.#endPause?.());
+    this.#endPause = () => {
+      cancel();
+      this.#endPause = undefined;
+    };
+    for (const waiting of [...this.#waiting]) waiting.refuse(problem);
   }
 }
 
@@ -119,7 +170,7 @@ function tooLate(who: string): Problem {
 function tooMany(who: string): Problem {
   return {
     code: "MR3011",
-    message: `${who}: its certificate authority is busy with ${MOST_IN_FLIGHT} calls of ours`,
+    message: `${who}: its certificate authority is busy with ${MOST_IN_FLIGHT} calls of ours, and others wait`,
     hint: "It is tried again.",
   };
 }

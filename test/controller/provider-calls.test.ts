@@ -38,12 +38,13 @@ test("so many calls are under way at a time, those that end after their signal i
   const ends: (() => void)[] = [];
   const goesOn = () => new Promise<string>((resolve) => ends.push(() => resolve("too late")));
   const all = Array.from({ length: 16 }, () => calls.run(goesOn).catch(() => "late"));
-  assert.equal(calls.isReady, false);
-  await assert.rejects(
+  assert.equal(ends.length, 16);
+  const next = assert.rejects(
     calls.run(async () => 1),
-    { code: "MR3011", message: /busy with 16 calls/ },
+    { code: "MR3011" },
   );
   await clock.advance(10_000);
+  await next;
   assert.deepEqual(new Set(await Promise.all(all)), new Set(["late"]));
   assert.equal(calls.isReady, false, "nobody knows whether they have ended");
   await clock.advance(3_600_000);
@@ -52,6 +53,62 @@ test("so many calls are under way at a time, those that end after their signal i
   await clock.rest();
   assert.equal(calls.isReady, true);
   assert.equal(await calls.run(async () => 1), 1);
+});
+
+test("more than are under way at a time wait for their turn, in their order, and for no longer than one that is asked", async () => {
+  const { clock, calls } = start();
+  const begun: number[] = [];
+  const ends: (() => void)[] = [];
+  const ask = (number: number) =>
+    calls.run(() => {
+      begun.push(number);
+      return new Promise<number>((resolve) => ends.push(() => resolve(number)));
+    });
+  const all = Array.from({ length: 116 }, (_, number) => ask(number));
+  assert.equal(begun.length, 16);
+  assert.equal(calls.isReady, false, "a hundred wait");
+  for (let next = 0; next < 100; next += 1) {
+    await clock.advance(50);
+    ends[next]?.();
+    await clock.rest();
+    assert.equal(begun.length, next + 17, "one ends, one begins");
+  }
+  assert.equal(calls.isReady, true);
+  assert.deepEqual(begun, [...begun.keys()]);
+  const late = assert.rejects(ask(116), { code: "MR3011", message: /busy with 16 calls/ });
+  for (let count = 0; count < 16; count += 1) ends[100 + count]?.();
+  assert.deepEqual(await Promise.all(all), [...all.keys()]);
+  ends[116]?.();
+  await late.catch(() => undefined);
+});
+
+test("those that wait when it breaks are told so at once", async () => {
+  const { calls } = start();
+  const fail: (() => void)[] = [];
+  const ask = () =>
+    calls.run(
+      () =>
+        new Promise<never>((_, reject) => fail.push(() => reject(new MeshrootError("MR1011", "sealed", "Unseal it.")))),
+    );
+  const all = Array.from({ length: 30 }, () => assert.rejects(ask(), { code: "MR1011" }));
+  for (let count = 0; count < 16; count += 1) fail[count]?.();
+  for (const call of [...all.slice(0, 16), ...all.slice(20)]) await call;
+  assert.equal(fail.length, 20, "those who came after the first four failures, and nobody after the fifth");
+  for (const end of fail) end();
+  await Promise.all(all);
+});
+
+test("many failures at once are one outage: the pause after them is the first one", async () => {
+  const { clock, calls } = start();
+  await Promise.allSettled(Array.from({ length: 16 }, () => calls.run(fails)));
+  await clock.advance(998);
+  assert.equal(calls.isReady, false);
+  await clock.advance(1);
+  await assert.rejects(calls.run(fails), { code: "MR1011" });
+  await clock.advance(1_997);
+  assert.equal(calls.isReady, false);
+  await clock.advance(1);
+  assert.equal(calls.isReady, true);
 });
 
 test("after five failures in a row it pauses; then one call finds out whether it is over", async () => {
