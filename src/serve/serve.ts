@@ -12,6 +12,7 @@ import type { CertificateProvider } from "../ports/provider.ts";
 import type { BeforeStep } from "../runtime/atomic-write.ts";
 import { openFileStore } from "../stores/files/file-store.ts";
 import { doorsOf } from "./doors.ts";
+import { endingClock } from "./ending-clock.ts";
 import { openAdmin, openGrpcDoor, openHealth, openHttp, statusOf } from "./operator-doors.ts";
 import { type RunningMesh, startMesh } from "./running-mesh.ts";
 import { SideServices } from "./side-services.ts";
@@ -65,7 +66,10 @@ async function openMesh(
   { beforeStep, clock: given = checkedSystemClock, proofs, providers }: ServeOptions,
   cleanups: Cleanups,
 ): Promise<RunningMesh> {
-  const clock = checkedClock(given, log, () => performance.now());
+  const timers = endingClock(given);
+  // Last of all: calls to a CA that hangs, and pauses of minutes.
+  cleanups.push(() => timers.end());
+  const clock = checkedClock(timers, log, () => performance.now());
   const store = openFileStore({ ...config, dataDir: resolve(config.dataDir) }, { clock, log, beforeStep });
   cleanups.push(() => store.close());
   await store.leadership.take();

@@ -75,6 +75,21 @@ test("D12: a server starts although the CA that signs hangs; its proxies keep wh
   assert.equal((await server.http("/health/ready")).status, 200);
 });
 
+test("a server that was stopped waits for nothing more, whatever its CA has failed at, and so its process ends", async (t) => {
+  const { server, ca } = await prepare(t);
+  await server.roots.create(elsewhere("active"));
+  await server.start();
+  const credential = await server.credential("cart.shop");
+  ca.mood = "fails";
+  startRawProxy(server, credential, { variant: "ads" });
+  await server.logged(/^Cert cart.shop.cluster.local could not be issued/);
+  ca.mood = "hangs";
+  server.shiftClock(30_000);
+  await until("a look hangs", () => ca.pending > 0);
+  await server.running.stop();
+  assert.equal(server.timers, 0);
+});
+
 test("the signer does not move to a CA that ails, says so, and moves when it is well", async (t) => {
   const { server, ca } = await prepare(t);
   await server.roots.create(root(FIRST, "active"));

@@ -29,6 +29,8 @@ export type TestServer = {
   readonly running: RunningServer;
   /** Puts the server's clock forward (ms), with the timers that wait for it, or back. TLS itself takes no part. */
   shiftClock(ms: number): void;
+  /** How many timers of the server wait for its clock. */
+  readonly timers: number;
   /** From the next start on, the server checks its clock as it does outside of tests, so that to shift it is a leap. */
   checkClock(): void;
   /** The server's disk from now on: what `fault` returns for a step that changes it, that step throws. Undefined: it is well. */
@@ -129,6 +131,9 @@ export async function prepareServer(
     },
     failDisk(fault) {
       diskFault = fault;
+    },
+    get timers() {
+      return shifted.timers;
     },
     checkClock() {
       clock = { ...shifted, monotonic: () => performance.now() };

@@ -8,6 +8,8 @@ export type ShiftedClock = Clock & {
   advance(ms: number): void;
   /** Sets it, forward or back, as somebody sets a machine's clock: whatever waits goes on to wait as long. */
   leap(ms: number): void;
+  /** How many timers wait. */
+  readonly timers: number;
 };
 
 type Waiting = { readonly at: number; readonly callback: () => void; cancel: () => void };
@@ -32,6 +34,9 @@ export function shiftedClock(): ShiftedClock {
         one.cancel();
         waiting.delete(one);
       };
+    },
+    get timers() {
+      return waiting.size;
     },
     leap: (ms) => {
       shiftMs += ms;

@@ -104,6 +104,14 @@ export const SABOTAGES_OF_SEAMS: readonly (Sabotage & { readonly caughtBy: strin
     caughtBy: CALLS,
   },
   {
+    name: "a stopped server waits on",
+    rule: "stop",
+    file: "src/serve/serve.ts",
+    from: "cleanups.push(() => timers.end());",
+    to: "",
+    caughtBy: HANGING,
+  },
+  {
     name: "a failing CA has no peace",
     rule: "breaker",
     file: "src/controller/provider-calls.ts",
