@@ -283,8 +283,8 @@ export const SABOTAGES_AT_THE_EDGES: readonly (Sabotage & { readonly caughtBy: s
     name: "what a proof found is not acted on",
     rule: "A1",
     file: "src/controller/kept-authority.ts",
-    from: "      raise(refusal);\n",
-    to: "",
+    from: "    if (refusal === undefined) return { kind",
+    to: "    if (refusal?.code !== undefined || refusal === undefined) return { kind",
     caughtBy: "test/serve/root-proofs.test.ts",
   },
   {
