@@ -17,6 +17,8 @@ type Proven = {
   any: boolean;
   /** What was found for these names, if they are asked for again. */
   last: { readonly names: ServiceNames; readonly problem: Problem | undefined } | undefined;
+  /** They could not be tried when they were last asked for, because it is not valid by this machine's clock; a look tries again. */
+  untriable: ServiceNames | undefined;
 };
 
 /** By `sa.ns`. The same object as long as the names are the same. */
@@ -42,16 +44,22 @@ export class RootProofs {
     return this.#deps.neededLifeMs;
   }
 
-  /** Whether this root has shown that it carries all these names. */
+  /** Whether this root has shown that it carries all these names, as far as it can show it now. */
   covers({ id }: TrustedRoot, names: ServiceNames): boolean {
     const proven = this.#proven.get(id);
+    if (proven?.untriable === names) return true;
     if (proven?.last === undefined || proven.last.problem !== undefined) return false;
     return proven.last.names === names || proven.any || [...names.keys()].every((name) => proven.carried.has(name));
   }
 
   /** Why this root can't carry these names, as far as it can be tried now. Throws what its authority throws. */
   async problemWith(root: TrustedRoot, issue: Issue, names: ServiceNames): Promise<Problem | undefined> {
-    const proven = this.#proven.get(root.id) ?? { carried: new Set<string>(), any: false, last: undefined };
+    const proven = this.#proven.get(root.id) ?? {
+      carried: new Set<string>(),
+      any: false,
+      last: undefined,
+      untriable: undefined,
+    };
     this.#proven.set(root.id, proven);
     if (proven.last?.names === names) return proven.last.problem;
     const isFirst = proven.last === undefined;
@@ -62,7 +70,8 @@ export class RootProofs {
       for (const identity of verdict.carried) proven.carried.add(identityName(identity));
       proven.any = verdict.any;
       problem = verdict.problem;
-      if (!verdict.complete && problem === undefined) return undefined;
+      proven.untriable = verdict.complete || problem !== undefined ? undefined : names;
+      if (proven.untriable !== undefined) return undefined;
     }
     for (const name of proven.carried) if (!names.has(name)) proven.carried.delete(name);
     proven.last = { names, problem };

@@ -51,8 +51,6 @@ export function noteLoss({ now, server }: World, proxy: MeshProxy, row: ProxyRow
 /** All that the ledger knew of it has left. */
 export function lose(proxy: MeshProxy, wrongly: boolean): void {
   proxy.lost = { wrongly };
-  // A refusal ends with the names that it was about (E12); the next answer tells it again.
-  proxy.refused.clear();
   proxy.cameBack = false;
   proxy.agentLost = true;
 }

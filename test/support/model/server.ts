@@ -50,6 +50,8 @@ export type Surroundings = {
   /** A handshake takes its time. */
   readonly handshake: () => void;
   readonly uuidOf: (proxy: number) => string;
+  /** The row of a proxy has left the ledger. */
+  readonly retired: (uuid: string) => void;
   /** Resolves when the CA has signed; throws MR3004 where it refuses. */
   readonly signing: () => Promise<void>;
 };
@@ -93,6 +95,7 @@ export class Server {
     this.#source = source;
     // As serve.ts does (C4).
     controller.subscribe(() => this.#retire());
+    controller.whenRetired(around.retired);
     this.secrets.setServices(new Map([[SERVICE, around.identities]]));
   }
 

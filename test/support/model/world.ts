@@ -178,6 +178,8 @@ export class World {
         this.now += 1;
       },
       uuidOf: (index) => this.proxies[index]?.identity.uuid ?? "",
+      // A refusal ends with the names that it was about (E12); the next answer tells it again.
+      retired: (uuid) => this.proxies.find(({ identity }) => identity.uuid === uuid)?.refused.clear(),
       signing: () => this.authority.sign(),
     });
     await this.turns.promises();
