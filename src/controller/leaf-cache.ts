@@ -2,6 +2,7 @@
 
 import { type BackOff, pauseAfter } from "../core/back-off.ts";
 import type { ClockSpan } from "../core/clock-check.ts";
+import { type ErrorCode, MeshrootError } from "../core/errors.ts";
 import type { LeafContent } from "../core/evidence/content.ts";
 import { isConnected } from "../core/evidence/ledger-queries.ts";
 import type { Ledger } from "../core/evidence/ledger-state.ts";
@@ -49,6 +50,10 @@ export type LeafCacheDeps = {
 
 /** Of one proxy: those of all others go on. */
 const RETRY: BackOff = { baseMs: 5_000, mostMs: 300_000 };
+/** Where it is its CA that fails: that one is kept from too many calls elsewhere (provider-calls.ts), and may be back at any time. */
+const RETRY_CA: BackOff = { ...RETRY, mostMs: 30_000 };
+/** What would be refused again: a name that the root can't carry, a certificate that is not good. */
+const REFUSED: ReadonlySet<ErrorCode> = new Set(["MR3007", "MR4003"]);
 /** It is a look at every key, for what waits for hours. */
 const DROP_MS = 60_000;
 /** A mesh that comes back all at once must not keep our CPU, or a CA, from answering the others. */
@@ -201,7 +206,8 @@ export class LeafCache {
         this.#tell(proxy);
       },
       (error: unknown) => {
-        const pauseMs = pauseAfter(failures + 1, RETRY, (this.#deps.random ?? Math.random)());
+        const isRefused = error instanceof MeshrootError && REFUSED.has(error.code);
+        const pauseMs = pauseAfter(failures + 1, isRefused ? RETRY : RETRY_CA, (this.#deps.random ?? Math.random)());
         if (holder.making === mine)
           holder.making = { kind: "failed", root: signer, at: clock.now(), failures: failures + 1, pauseMs };
         log.error(

@@ -104,6 +104,14 @@ export const SABOTAGES_OF_SEAMS: readonly (Sabotage & { readonly caughtBy: strin
     caughtBy: CALLS,
   },
   {
+    name: "a proxy waits five minutes although its CA is back",
+    rule: "throttle",
+    file: "src/controller/leaf-cache.ts",
+    from: "isRefused ? RETRY : RETRY_CA",
+    to: "RETRY",
+    caughtBy: "test/controller/leaf-cache.test.ts",
+  },
+  {
     name: "a stopped server waits on",
     rule: "stop",
     file: "src/serve/serve.ts",
