@@ -186,6 +186,11 @@ export class AuthorityKeeper {
     return true;
   }
 
+  /** True, once, for a root that came back too late, while its key was being destroyed: it is a new one, with nothing behind it. */
+  hasLost(name: string): boolean {
+    return this.#destruction.isOver(name) && this.#kept.delete(name);
+  }
+
   #keep(root: MeshRoot, known: Known | undefined): KeptAuthority | undefined {
     const before = this.#kept.get(root.name);
     // Once it was used, its settings stay: an edit is a problem of its own.

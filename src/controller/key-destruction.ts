@@ -39,6 +39,12 @@ export class KeyDestruction {
     return false;
   }
 
+  /** For a name that is back: true, once, if its key went all the same. What has not begun, or failed, is left off. */
+  isOver(name: string): boolean {
+    const kind = this.#states.get(name)?.kind;
+    return kind !== undefined && kind !== "under way" && this.#states.delete(name) && kind === "done";
+  }
+
   /** It is in use again, or by another name. */
   forget(name: string): void {
     this.#states.delete(name);

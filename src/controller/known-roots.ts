@@ -93,6 +93,14 @@ export class KnownRoots {
    * it goes on in the background.
    */
   destroyDeleted(trust: TrustInForce): string[] {
+    const present = new Set(this.listing.roots.map((root) => root.name));
+    const lost = [...this.specs.keys()].filter((name) => present.has(name) && this.#authorities.hasLost(name));
+    const destroyed = [...lost, ...this.#destroyMissing(trust, present)];
+    for (const name of destroyed) this.specs.delete(name);
+    return destroyed;
+  }
+
+  #destroyMissing(trust: TrustInForce, present: ReadonlySet<string>): string[] {
     // An emptied folder or a broken manifest is no order to destroy keys, and what is missing may be back in a moment.
     if (this.listing.provisional === true || this.problem(trust) !== undefined) return [];
     const signer = rootOf(trust, trust.signer).name;
@@ -104,12 +112,7 @@ export class KnownRoots {
         (name) => (this.#roles.get(name) ?? (inForce.has(name) ? "passive" : "inactive")) === "inactive",
       ),
     );
-    const present = new Set(this.listing.roots.map((root) => root.name));
-    const destroyed = [...retired]
-      .filter((name) => name !== signer && !present.has(name))
-      .filter((name) => this.#destroy(name));
-    for (const name of destroyed) this.specs.delete(name);
-    return destroyed;
+    return [...retired].filter((name) => name !== signer && !present.has(name)).filter((name) => this.#destroy(name));
   }
 
   #destroy(name: string): boolean {

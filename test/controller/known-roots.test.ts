@@ -36,6 +36,12 @@ async function start(...roots: MeshRoot[]) {
 
 async function startWith(cas: Readonly<Record<string, Ca>>, ...roots: MeshRoot[]) {
   const destroyed: string[] = [];
+  let held = Promise.resolve();
+  const holdDestruction = () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    held = promise;
+    return resolve;
+  };
   const provider: CertificateProvider = {
     kind: "tresor",
     open: (spec) => {
@@ -56,7 +62,10 @@ async function startWith(cas: Readonly<Record<string, Ca>>, ...roots: MeshRoot[]
     custody: {
       has: async () => true,
       create: async () => undefined,
-      destroy: async (spec) => void destroyed.push(nameIn(spec)),
+      async destroy(spec) {
+        destroyed.push(nameIn(spec));
+        await held;
+      },
     },
   };
   const clock = { now: () => HOUR_MS, after: () => () => undefined };
@@ -75,13 +84,38 @@ async function startWith(cas: Readonly<Record<string, Ca>>, ...roots: MeshRoot[]
     await new Promise(setImmediate);
     known.destroyDeleted(trust);
   };
-  return { authorities, known, destroyed, lose, trust };
+  return { authorities, known, destroyed, lose, trust, holdDestruction };
 }
 
 test("the key of an inactive root is destroyed with its manifest", async () => {
   const { destroyed, lose } = await start(root("a", "active"), root("b", "inactive"));
   await lose("b");
   assert.deepEqual(destroyed, ["b"]);
+});
+
+test("a root that comes back while its key is being destroyed is a new one, with a CA of its own", async () => {
+  const { authorities, known, destroyed, trust, holdDestruction } = await start(
+    root("new", "active"),
+    root("old", "inactive"),
+  );
+  const end = holdDestruction();
+  const { listing } = known;
+  const without = { ...listing, roots: listing.roots.filter(({ name }) => name !== "old") };
+  known.listing = without;
+  assert.deepEqual(known.destroyDeleted(trust), []);
+  known.listing = listing;
+  assert.deepEqual(known.destroyDeleted(trust), [], "not gone yet");
+  end();
+  await new Promise(setImmediate);
+  assert.deepEqual(known.destroyDeleted(trust), ["old"]);
+  assert.equal(known.specs.has("old"), false);
+  assert.equal(authorities.snapshot.trusted.has("old"), false);
+  known.follow(trust);
+  await authorities.settled(1_000);
+  assert.equal(known.remember(), true);
+  known.listing = without;
+  known.destroyDeleted(trust);
+  assert.deepEqual(destroyed, ["old", "old"], "deleted again, its key goes again");
 });
 
 test("what an editor has taken away for a moment costs no key", async () => {

@@ -112,6 +112,14 @@ export const SABOTAGES_OF_SEAMS: readonly (Sabotage & { readonly caughtBy: strin
     caughtBy: "test/controller/leaf-cache.test.ts",
   },
   {
+    name: "a root that comes back while its key is being destroyed is left without one",
+    rule: "deletion",
+    file: "src/controller/known-roots.ts",
+    from: "present.has(name) && this.#authorities.hasLost(name)",
+    to: "false && present.has(name)",
+    caughtBy: "test/controller/known-roots.test.ts",
+  },
+  {
     name: "a stopped server waits on",
     rule: "stop",
     file: "src/serve/serve.ts",
