@@ -41,6 +41,7 @@ export class RotationController {
   readonly #unknown: UnknownNames;
   #recoveringSince: number | undefined;
   #running = false;
+  #planning: Promise<void> = Promise.resolve();
   #again = false;
   #stopped = false;
   #cancelWake: () => void = () => undefined;
@@ -175,7 +176,7 @@ export class RotationController {
     }
     this.#running = true;
     const run = () => {
-      this.#run().then(
+      this.#planning = this.#run().then(
         () => this.#disk.planned(undefined),
         (error: unknown) => this.#disk.planned(error),
       );
@@ -187,10 +188,12 @@ export class RotationController {
     else this.#deps.clock.after(pauseMs, run);
   }
 
+  /** When it resolves, nothing is written any more. */
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#cancelWake();
     this.#unsubscribe();
+    await this.#planning;
     await this.#disk.rows.settled();
   }
 
@@ -200,6 +203,7 @@ export class RotationController {
       while (changed && !this.#stopped) {
         this.#again = false;
         await this.#disk.tryAgain();
+        if (this.#stopped) return;
         this.#roots.follow(this.trust, this.names);
         this.#record();
         changed = await this.#advance();
@@ -207,7 +211,7 @@ export class RotationController {
     } finally {
       this.#running = false;
       this.#wake();
-      this.#follower.tell("plan");
+      if (!this.#stopped) this.#follower.tell("plan");
       if (this.#again) this.replan();
     }
   }

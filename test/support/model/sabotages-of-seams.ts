@@ -120,6 +120,14 @@ export const SABOTAGES_OF_SEAMS: readonly (Sabotage & { readonly caughtBy: strin
     caughtBy: "test/controller/known-roots.test.ts",
   },
   {
+    name: "a plan goes on after its server has given back the lock",
+    rule: "stop",
+    file: "src/controller/rotation-controller.ts",
+    from: "        if (this.#stopped) return;\n        this.#roots",
+    to: "        this.#roots",
+    caughtBy: "test/controller/stop.test.ts",
+  },
+  {
     name: "a stopped server waits on",
     rule: "stop",
     file: "src/serve/serve.ts",
