@@ -57,7 +57,8 @@ const SCHEMA = z.object({
   settleMs: duration(),
   recoveryWindowMs: duration(),
   absentPolicy: word("until-leaf-expiry", "wait"),
-  maxStreamAgeMs: duration(10_000),
+  // Four fifths of it are longer than a proxy has to stay until it is no stranger any more (E13): else it never gets a leaf.
+  maxStreamAgeMs: duration(MINUTE_MS),
   streamRate: z.coerce
     .string()
     .regex(/^[1-9]\d{0,5}$/, "is not a number of streams per second (1-999999)")

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { flagName, loadConfig, loadSettings, SETTINGS, type Setting, variableName } from "../src/config.ts";
 import { MeshrootError } from "../src/core/errors.ts";
+import { RESUBSCRIBED_AFTER_MS } from "../src/core/evidence/ledger-queries.ts";
 
 /** The lines of MR5002. */
 function complaints(flags: Record<string, unknown>, env: Record<string, string> = {}): string[] {
@@ -83,6 +84,11 @@ test("reports settings that contradict each other", () => {
     "--root-validity 100h is shorter than 132h, in which certificates of these lives are renewed and a rotation ends",
   ]);
   assert.equal(loadConfig({ httpPort: "0", xdsPort: "0", healthPort: "0" }, {}).healthPort, 0);
+});
+
+test("E13 a stream lasts longer than a stranger has to stay until it gets its leaf", () => {
+  assert.deepEqual(complaints({ maxStreamAge: "59s" }), ['--max-stream-age "59s" is less than 1m']);
+  assert.ok(0.8 * loadConfig({ maxStreamAge: "1m" }, {}).maxStreamAgeMs > RESUBSCRIBED_AFTER_MS);
 });
 
 test("is not confused by the variables that Kubernetes sets for a Service called meshroot-xds", () => {
