@@ -28,7 +28,7 @@ export type ControllerDeps = {
 };
 
 /** A start waits so long for certificate authorities: a first one as long as it takes to fail, a later one goes on without. */
-const FIRST_START_MS = 30_000;
+const FIRST_START_MS = 150_000;
 const RESTART_MS = 2_000;
 
 /** What a start has found, made or read back. */

@@ -46,6 +46,8 @@ export type LookAround = {
 /** Between two looks at one that is well, and after one that failed. */
 const RECHECK_MS = 30_000;
 const RETRY_MS = 5_000;
+/** A key of RSA-4096 takes half a second, and three times that by chance: minutes, where we have a tenth of a CPU. */
+const MAKING_MS = 120_000;
 
 export type KeptDeps = {
   readonly clock: Clock;
@@ -168,7 +170,7 @@ export class KeptAuthority {
   /** A CA that the mesh has run on is never made anew, whatever is missing of it. */
   async #inspect(wasUsed: boolean): Promise<Inspection> {
     const { custody } = this.#deps.provider;
-    if (!wasUsed && custody !== undefined) await this.calls.run(() => custody.create(this.root.provider));
+    if (!wasUsed && custody !== undefined) await this.calls.run(() => custody.create(this.root.provider), MAKING_MS);
     return this.calls.run((signal) => this.#authority.inspect(signal));
   }
 

@@ -65,11 +65,11 @@ export class ProviderCalls {
    * then, with the last failure at once during the pause after several, and else with what `work` throws. The signal ends with the
    * deadline.
    */
-  async run<Value>(work: (signal: AbortSignal) => Promise<Value>): Promise<Value> {
-    if (this.#isBroken && this.#isAtPeace) throw MeshrootError.from(this.#last ?? tooLate(this.#deps.who));
+  async run<Value>(work: (signal: AbortSignal) => Promise<Value>, deadlineMs = DEADLINE_MS): Promise<Value> {
+    if (this.#isBroken && this.#isAtPeace) throw MeshrootError.from(this.#last ?? tooLate(this.#deps.who, deadlineMs));
     if (this.#inFlight < MOST_IN_FLIGHT) this.#inFlight += 1;
     else await this.#turn();
-    return this.#begin(work);
+    return this.#begin(work, deadlineMs);
   }
 
   /** Resolves when a call has ended and left its place to this one. */
@@ -94,11 +94,11 @@ export class ProviderCalls {
     });
   }
 
-  #begin<Value>(work: (signal: AbortSignal) => Promise<Value>): Promise<Value> {
+  #begin<Value>(work: (signal: AbortSignal) => Promise<Value>, deadlineMs: number): Promise<Value> {
     const abort = new AbortController();
     return new Promise((resolve, reject) => {
-      const cancel = this.#deps.clock.after(DEADLINE_MS, () => {
-        const late = MeshrootError.from(tooLate(this.#deps.who));
+      const cancel = this.#deps.clock.after(deadlineMs, () => {
+        const late = MeshrootError.from(tooLate(this.#deps.who, deadlineMs));
         abort.abort(late);
         this.#failed(late);
         reject(late);
@@ -159,10 +159,10 @@ export function problemOf(error: unknown, who: string): Problem {
   return { code: "MR3011", message, hint: "The log of the certificate authority may say more; it is tried again." };
 }
 
-function tooLate(who: string): Problem {
+function tooLate(who: string, deadlineMs: number): Problem {
   return {
     code: "MR3011",
-    message: `${who}: its certificate authority has not answered within ${DEADLINE_MS / 1000} s`,
+    message: `${who}: its certificate authority has not answered within ${deadlineMs / 1000} s`,
     hint: "Check that it runs and can be reached from here; it is tried again. Rotations between other roots go on.",
   };
 }

@@ -309,6 +309,22 @@ test("a CA that fails to sign counts as ailing, and is asked rarely", async () =
   assert.equal(keeper.snapshot.ailment(id)?.code, "MR1011");
 });
 
+test("Tresor: a key that takes a minute to be made is no CA that does not answer", async () => {
+  const { keeper, begin, secrets, clock, said } = await start();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const store = secrets.createOrLoad.bind(secrets);
+  secrets.createOrLoad = async (secret) => {
+    await promise;
+    return store(secret);
+  };
+  await begin([meshRoot("a", "active")]);
+  await clock.advance(60_000);
+  resolve();
+  await keeper.settled(1_000);
+  assert.deepEqual([...keeper.snapshot.trusted.keys()], ["a"]);
+  assert.deepEqual(said, []);
+});
+
 test("Tresor: what the mesh has run on is never made anew, whatever is left of it", async () => {
   const { keeper, known, settle, secrets, clock } = await start();
   const roots = [meshRoot("a", "active")];

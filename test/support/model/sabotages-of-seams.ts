@@ -128,6 +128,14 @@ export const SABOTAGES_OF_SEAMS: readonly (Sabotage & { readonly caughtBy: strin
     caughtBy: "test/controller/stop.test.ts",
   },
   {
+    name: "a key that takes long to be made is a CA that does not answer",
+    rule: "making",
+    file: "src/controller/kept-authority.ts",
+    from: "custody.create(this.root.provider), MAKING_MS)",
+    to: "custody.create(this.root.provider))",
+    caughtBy: KEEPER,
+  },
+  {
     name: "a stopped server waits on",
     rule: "stop",
     file: "src/serve/serve.ts",
