@@ -63,6 +63,7 @@ export const SABOTAGES_OF_ABSENCE: readonly Sabotage[] = [
         to: "  return meshSlots",
       },
     ],
+    caughtBy: "test/core/evidence/retirement.test.ts",
   },
   {
     name: "a leaf that nobody knows is under no root",
@@ -77,6 +78,7 @@ export const SABOTAGES_OF_ABSENCE: readonly Sabotage[] = [
         to: "",
       },
     ],
+    caughtBy: "test/core/evidence/retirement.test.ts",
   },
   {
     name: "a process that would come back unrecognised retires",
