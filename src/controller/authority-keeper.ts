@@ -67,7 +67,13 @@ export class AuthorityKeeper {
         const around = { known, names, besides, earlier: this.#atMost(FIRST_LOOK_MS, Promise.all([...earlier])) };
         // What keeps a mesh from its first start is thrown there.
         const isThrown = known === undefined && isInUse(root);
-        kept.look(around, (before) => this.#looked(kept, before, isThrown));
+        const wasTried = kept.isTriedFor(names);
+        kept.look(around, (before) => {
+          if (!isThrown) this.#complain(kept, before);
+          // A plan may have waited for the proof alone.
+          const isTried = !wasTried && kept.isTriedFor(this.#names);
+          if (isTried || JSON.stringify(kept.state) !== JSON.stringify(before)) this.#tell();
+        });
       }
       if (kept.state.kind === "unseen" && kept.looking !== undefined && isInUse(root)) earlier.push(kept.looking);
     }
@@ -214,12 +220,9 @@ export class AuthorityKeeper {
     }
   }
 
-  #looked(kept: KeptAuthority, before: KeptState, isQuiet: boolean): void {
-    const { state, root } = kept;
+  #complain({ state, root }: KeptAuthority, before: KeptState): void {
     const problem = problemIn(state);
-    if (!isQuiet && problem !== undefined && problem.message !== problemIn(before)?.message)
-      this.#say(root.name, problem);
-    if (JSON.stringify(state) !== JSON.stringify(before)) this.#tell();
+    if (problem !== undefined && problem.message !== problemIn(before)?.message) this.#say(root.name, problem);
   }
 
   #say(root: string, { code, message, hint }: Problem): void {

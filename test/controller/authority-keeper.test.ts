@@ -218,6 +218,24 @@ async function startProving(...passing: string[]) {
   return mesh;
 }
 
+test("a plan that waits for the proof of a root that was seen before is told when it is there", async () => {
+  const { keeper, known, settle } = await start("a", "b");
+  const inactive = [root("a", "active"), root("b", "inactive")];
+  await settle(inactive);
+  const before = known([root("a", "active")]);
+  let told = 0;
+  keeper.subscribe(() => {
+    told += 1;
+  });
+  const passive = [root("a", "active"), root("b", "passive")];
+  keeper.follow(passive, before);
+  assert.equal(keeper.snapshot.isAboutToKnow(before.trust), true);
+  assert.equal(told, 0);
+  await keeper.settled(Number.MAX_SAFE_INTEGER);
+  assert.equal(keeper.snapshot.isAboutToKnow(before.trust), false);
+  assert.ok(told > 0);
+});
+
 test("a root that was seen while it was inactive is put to the proof before it enters a bundle, and is refused by it", async () => {
   const { keeper, known, settle } = await startProving("a");
   const [a, b] = [root("a", "active"), root("b", "inactive")];
