@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { type BackOff, steadyPauseAfter } from "../core/back-off.ts";
 import { MeshrootError } from "../core/errors.ts";
 import { complainer } from "../ops/complainer.ts";
 import type { Log } from "../ports/log.ts";
@@ -13,7 +14,7 @@ import { type HeldCredentials, readHeld } from "./held-credentials.ts";
 import { type EnvoyState, type Loading, watchLoading } from "./loading.ts";
 import { FIRST_PACE, paceAfter } from "./pace.ts";
 import { type ProxyFolder, readProxyFolder } from "./proxy-folder.ts";
-import { type AgentWaits, BACKOFF, type Backoff, pauseMs, WAITS } from "./waits.ts";
+import { type AgentWaits, BACK_OFF, WAITS } from "./waits.ts";
 
 export type AgentOptions = {
   /** What `meshroot proxy bootstrap` wrote. */
@@ -27,8 +28,8 @@ export type AgentOptions = {
   readonly envoyState?: () => EnvoyState;
   /** Milliseconds since the epoch; default the system's clock. */
   readonly now?: () => number;
-  /** Between two attempts to connect; default `BACKOFF`. */
-  readonly retry?: Backoff;
+  /** Between two attempts to connect; default `BACK_OFF`. */
+  readonly retry?: BackOff;
   /** What is left out is as in `WAITS`. */
   readonly waits?: Partial<AgentWaits>;
 };
@@ -119,7 +120,7 @@ type Running = {
 
 async function keepConnected(running: Running): Promise<void> {
   const { options, folder, state, loading, signal } = running;
-  const { log, now = Date.now, retry = BACKOFF, waits } = options;
+  const { log, now = Date.now, retry = BACK_OFF, waits } = options;
   const complain = complainer(log.warn.bind(log), "agent");
   const onStands = () => {
     complain(undefined, withoutCode);
@@ -144,7 +145,7 @@ async function keepConnected(running: Running): Promise<void> {
     const next = paceAfter(pace, last);
     pace = next.pace;
     if (next.pause === undefined) continue;
-    await sleep(pauseMs(retry, next.pause, Math.random()), undefined, { signal }).catch(() => undefined);
+    await sleep(steadyPauseAfter(next.pause + 1, retry, Math.random()), undefined, { signal }).catch(() => undefined);
   }
 }
 

@@ -3,13 +3,14 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { type BackOff, steadyPauseAfter } from "../core/back-off.ts";
 import { MeshrootError } from "../core/errors.ts";
 import { envoyAdmin } from "../envoy/admin.ts";
 import { startEnvoy } from "../envoy/process.ts";
 import type { Log } from "../ports/log.ts";
 import type { EnvoyState } from "./loading.ts";
 import type { ProxyFolder } from "./proxy-folder.ts";
-import { BACKOFF, type Backoff, pauseMs } from "./waits.ts";
+import { BACK_OFF } from "./waits.ts";
 
 export type SupervisorOptions = {
   readonly folder: Pick<ProxyFolder, "dir" | "bootstrapPath" | "nodeId" | "adminAddress">;
@@ -17,8 +18,8 @@ export type SupervisorOptions = {
   readonly binary: string;
   readonly args: readonly string[];
   readonly log: Log;
-  /** Between two starts; default `BACKOFF`. */
-  readonly restart?: Backoff;
+  /** Between two starts; default `BACK_OFF`. */
+  readonly restart?: BackOff;
 };
 
 export type EnvoySupervisor = {
@@ -56,7 +57,7 @@ const QUIT_WITHIN_MS = 10_000;
 const ADMIN_ADDRESS_FILE = "envoy-admin-address";
 
 export function envoySupervisor(options: SupervisorOptions): EnvoySupervisor {
-  const { log, restart = BACKOFF } = options;
+  const { log, restart = BACK_OFF } = options;
   const abort = new AbortController();
   const { signal } = abort;
   const counts = { started: 0, adopted: 0 };
@@ -97,7 +98,7 @@ export function envoySupervisor(options: SupervisorOptions): EnvoySupervisor {
         if (performance.now() - since >= HEALTHY_MS) failures = 0;
         log.error({ component: "envoy" }, `Envoy has ended: ${how}`);
       }
-      await sleep(pauseMs(restart, failures, Math.random()), undefined, { signal }).catch(() => undefined);
+      await sleep(steadyPauseAfter(failures + 1, restart, Math.random()), undefined, { signal }).catch(() => undefined);
       failures += 1;
       if (signal.aborted) return;
       current = await beginAgain();

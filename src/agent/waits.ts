@@ -1,3 +1,5 @@
+import type { BackOff } from "../core/back-off.ts";
+
 /** How long an agent waits for what, in milliseconds. */
 export type AgentWaits = {
   /** A stream that brings nothing stands once it has lasted so long: a server that refuses does it sooner. */
@@ -12,12 +14,5 @@ export type AgentWaits = {
 
 export const WAITS: AgentWaits = { standsAfterMs: 1_000, pollMs: 1_000, silentMs: 3_000, refusedAfterMs: 2_000 };
 
-/** Pauses between attempts: the first is `minMs`, each is twice the one before, up to `maxMs`. */
-export type Backoff = { readonly minMs: number; readonly maxMs: number };
-
-export const BACKOFF: Backoff = { minMs: 500, maxMs: 30_000 };
-
-/** `random` in [0, 1): a pause is shortened by up to a half, so that those who failed together do not come back together. */
-export function pauseMs({ minMs, maxMs }: Backoff, failures: number, random: number): number {
-  return Math.min(maxMs, minMs * 2 ** failures) * (1 - random / 2);
-}
+/** Between two attempts to connect, and two starts of an Envoy that ends. */
+export const BACK_OFF: BackOff = { baseMs: 500, mostMs: 30_000 };

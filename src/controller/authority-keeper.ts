@@ -10,9 +10,10 @@ import type { RootId, TrustedRoot, TrustInForce } from "../core/roots/trust.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Log } from "../ports/log.ts";
 import type { CertificateProvider, IssuedCertificate, IssueRequest } from "../ports/provider.ts";
-import { AuthoritySnapshot, type Sighting } from "./authority-snapshot.ts";
+import { AuthoritySnapshot, behind, type Sighting } from "./authority-snapshot.ts";
 import { edited, KeptAuthority, type KeptState, type Known, recordOf, sameForm, withName } from "./kept-authority.ts";
 import { KeyDestruction } from "./key-destruction.ts";
+import { Listeners } from "./listeners.ts";
 import { ProviderCalls, problemOf } from "./provider-calls.ts";
 import type { RootProofs, ServiceNames } from "./root-proofs.ts";
 
@@ -36,19 +37,18 @@ export class AuthorityKeeper {
   /** Of MRCs whose provider is not there. */
   readonly #unopened = new Map<string, { readonly root: MeshRoot; readonly problem: Problem }>();
   readonly #destruction: KeyDestruction;
-  readonly #listeners = new Set<() => void>();
+  readonly #listeners = new Listeners();
   #names = NO_NAMES;
 
   constructor(deps: AuthorityKeeperDeps) {
     this.#deps = { random: Math.random, ...deps };
-    this.#destruction = new KeyDestruction({ ...deps, done: () => this.#tell() });
+    this.#destruction = new KeyDestruction({ ...deps, done: () => this.#listeners.tell() });
     this.#providers = new Map(deps.providers.map((provider) => [provider.kind, provider]));
   }
 
   /** Called whenever a look has found something else than the one before, or a key is destroyed. Returns the way to end it. */
   subscribe(listener: () => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#listeners.add(listener);
   }
 
   /**
@@ -72,7 +72,7 @@ export class AuthorityKeeper {
           if (!isThrown) this.#complain(kept, before);
           // A plan may have waited for the proof alone.
           const isTried = !wasTried && kept.isTriedFor(this.#names);
-          if (isTried || JSON.stringify(kept.state) !== JSON.stringify(before)) this.#tell();
+          if (isTried || JSON.stringify(kept.state) !== JSON.stringify(before)) this.#listeners.tell();
         });
       }
       if (kept.state.kind === "unseen" && kept.looking !== undefined && isInUse(root)) earlier.push(kept.looking);
@@ -102,14 +102,14 @@ export class AuthorityKeeper {
   get snapshot(): AuthoritySnapshot {
     const now = this.#deps.clock.now();
     const seen = [...this.#kept].map(([name, kept]): [string, Sighting] => {
-      const { root, state, calls, looking, startedAt } = kept;
+      const { root, state, ailment, looking, startedAt } = kept;
       const isFresh = looking !== undefined && Math.abs(now - startedAt) < FIRST_LOOK_MS;
       const [isTried, carries] = [kept.isTriedFor(this.#names), kept.carries(this.#names)];
-      return [name, { root, state, failing: calls.problem, isFresh, isTried, carries }];
+      return [name, { root, state, ailment, isFresh, isTried, carries }];
     });
     const unopened = [...this.#unopened].map(([name, { root, problem }]): [string, Sighting] => {
       const state: KeptState = { kind: "refused", problem };
-      return [name, { root, state, failing: undefined, isFresh: false, isTried: false, carries: false }];
+      return [name, { root, state, ailment: undefined, isFresh: false, isTried: false, carries: false }];
     });
     return new AuthoritySnapshot(new Map([...seen, ...unopened]), this.#deps.proofs);
   }
@@ -141,8 +141,7 @@ export class AuthorityKeeper {
   }
 
   #keptFor(id: RootId): KeptAuthority | undefined {
-    const name = this.snapshot.nameOf(id);
-    return name === undefined ? undefined : this.#kept.get(name);
+    return behind(this.#kept.values(), id);
   }
 
   /** Why nothing may be issued for this identity under this root (MR3007, MR3006). Throws as `issue` does. */
@@ -227,10 +226,6 @@ export class AuthorityKeeper {
 
   #say(root: string, { code, message, hint }: Problem): void {
     this.#deps.log.error({ component: "provider", root, code, hint }, `${code} ${message}`);
-  }
-
-  #tell(): void {
-    for (const listener of this.#listeners) listener();
   }
 
   /** The roots that it would stand beside: those in force, and others in use. */

@@ -11,8 +11,8 @@ import type { RootProofs } from "./root-proofs.ts";
 export type Sighting = {
   readonly root: MeshRoot;
   readonly state: KeptState;
-  /** Its CA fails again and again when it is asked to sign. */
-  readonly failing: Problem | undefined;
+  /** As in `KeptAuthority`. */
+  readonly ailment: Problem | undefined;
   /** A look has begun just now. */
   readonly isFresh: boolean;
   /** As far as it can be tried with the names that the mesh has now, it was. */
@@ -20,8 +20,6 @@ export type Sighting = {
   /** It was shown that it carries them. */
   readonly carries: boolean;
 };
-
-type Kept = Extract<KeptState, { kind: "kept" }>;
 
 export class AuthoritySnapshot {
   readonly #sightings: ReadonlyMap<string, Sighting>;
@@ -64,8 +62,7 @@ export class AuthoritySnapshot {
 
   /** The same, or why a root that may be used can't sign now. */
   problem(name: string): Problem | undefined {
-    const sighting = this.#sightings.get(name);
-    return this.refusal(name) ?? (sighting && ailmentOf(sighting));
+    return this.refusal(name) ?? this.#sightings.get(name)?.ailment;
   }
 
   get problems(): readonly (Problem & { readonly root: string })[] {
@@ -77,7 +74,7 @@ export class AuthoritySnapshot {
 
   /** Why nothing will be signed under this root unless somebody does something; undefined where something can. */
   signingProblem({ id, name, notBefore, notAfter }: TrustedRoot, now: number): Problem | undefined {
-    if (this.#byRoot(id) === undefined) return this.refusal(name) ?? keyMissing(name);
+    if (this.#behind(id) === undefined) return this.refusal(name) ?? keyMissing(name);
     if (now >= notAfter) return expired(name, notAfter);
     if (now < notBefore) return notValidYet(name, notBefore, now);
     const ailment = this.ailment(id);
@@ -86,13 +83,13 @@ export class AuthoritySnapshot {
 
   /** Why this root's CA can't sign at the moment, or can't be had; it may pass by itself. */
   ailment(id: RootId): Problem | undefined {
-    const sighting = this.#byRoot(id);
-    return sighting && ailmentOf(sighting);
+    return this.#behind(id)?.ailment;
   }
 
   /** What is wrong with a root in force, that would keep it from getting there today. */
   unfit(id: RootId): Problem | undefined {
-    return this.#byRoot(id)?.state.unfit;
+    const state = this.#behind(id)?.state;
+    return state?.kind === "kept" ? state.unfit : undefined;
   }
 
   /** Why the signer should not move to this root, although it could sign. */
@@ -105,23 +102,18 @@ export class AuthoritySnapshot {
     return signerEndsSoon(signer, now, this.#proofs.neededLifeMs);
   }
 
-  /** The MRC through which certificates under this root are asked for: of one CA behind two MRCs, one that can sign. */
-  nameOf(id: RootId): string | undefined {
-    return this.#byRoot(id)?.root.name;
-  }
-
-  #byRoot(id: RootId): (Sighting & { readonly state: Kept }) | undefined {
-    const all = [...this.#sightings.values()].filter(isKept).filter(({ state }) => state.record.id === id);
-    return all.find((sighting) => ailmentOf(sighting) === undefined) ?? all[0];
+  #behind(id: RootId): Sighting | undefined {
+    return behind(this.#sightings.values(), id);
   }
 }
 
-function isKept(sighting: Sighting): sighting is Sighting & { readonly state: Kept } {
-  return sighting.state.kind === "kept";
-}
-
-function ailmentOf({ state, failing }: Sighting): Problem | undefined {
-  return state.kind === "kept" ? (state.ailment ?? failing) : undefined;
+/** The authority behind a root: of one CA behind two MRCs, one that can sign. */
+export function behind<One extends Pick<Sighting, "state" | "ailment">>(
+  all: Iterable<One>,
+  id: RootId,
+): One | undefined {
+  const found = [...all].filter(({ state }) => state.kind === "kept" && state.record.id === id);
+  return found.find(({ ailment }) => ailment === undefined) ?? found[0];
 }
 
 function notSeenYet(name: string): Problem {

@@ -27,9 +27,8 @@ export function unusableRoot(
   const trustable = trustableRoots(authorities, trust);
   return roots
     .filter((root) => root.role !== "inactive")
-    .filter(({ name }) => authorities.refusal(name)?.code === "MR1005" || !trustable.has(name))
-    .map(({ name }) => authorities.refusal(name))
-    .find((problem) => problem !== undefined);
+    .map(({ name }) => ({ name, problem: authorities.refusal(name) }))
+    .find(({ name, problem }) => problem !== undefined && (problem.code === "MR1005" || !trustable.has(name)))?.problem;
 }
 
 /**

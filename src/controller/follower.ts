@@ -4,6 +4,7 @@
  */
 
 import type { TrustInForce } from "../core/roots/trust.ts";
+import { Listeners } from "./listeners.ts";
 
 export type What = "trust" | "plan";
 
@@ -12,7 +13,7 @@ export type TrustObject = { readonly trust: TrustInForce; readonly revision: num
 
 export class Follower {
   #adopted: TrustObject;
-  readonly #listeners = new Set<(what: What) => void>();
+  readonly #listeners = new Listeners<What>();
 
   constructor(adopted: TrustObject) {
     this.#adopted = adopted;
@@ -32,11 +33,10 @@ export class Follower {
 
   /** Called after every change of the trust, and after every plan. Returns the way to end it. */
   subscribe(listener: (what: What) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#listeners.add(listener);
   }
 
   tell(what: What): void {
-    for (const listener of this.#listeners) listener(what);
+    this.#listeners.tell(what);
   }
 }

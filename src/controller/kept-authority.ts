@@ -80,6 +80,11 @@ export class KeptAuthority {
     this.calls = new ProviderCalls({ clock: deps.clock, random: deps.random, who: `root ${root.name}` });
   }
 
+  /** Why it can't sign at the moment, or can't be had; it may pass by itself. Undefined, too, where it may not be used at all. */
+  get ailment(): Problem | undefined {
+    return this.state.kind === "kept" ? (this.state.ailment ?? this.calls.problem) : undefined;
+  }
+
   /** The look that is under way. */
   get looking(): Promise<void> | undefined {
     return this.#looking;

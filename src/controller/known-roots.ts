@@ -50,19 +50,16 @@ export class KnownRoots {
   }
 
   desired(trust: TrustInForce, now: number): DesiredTrust {
-    const desired = withoutEnded(
-      desiredTrust(this.listing.roots, trustableRoots(this.#authorities.snapshot, trust)),
-      now,
-    );
+    const { snapshot } = this.#authorities;
+    const desired = withoutEnded(desiredTrust(this.listing.roots, trustableRoots(snapshot, trust)), now);
     const canSign = (root: TrustedRoot) =>
-      this.#authorities.snapshot.signingProblem(root, now) === undefined &&
+      snapshot.signingProblem(root, now) === undefined &&
       // The incumbent stays through what may pass by itself; nobody moves to a CA that can't sign now.
-      (root.id === trust.signer || this.#authorities.snapshot.ailment(root.id) === undefined);
+      (root.id === trust.signer || snapshot.ailment(root.id) === undefined);
     const declared = ({ name }: TrustedRoot) => this.listing.roots.find((root) => root.name === name);
     const isFit = (root: TrustedRoot) =>
       root.id === trust.signer ||
-      (this.#authorities.snapshot.carries(root.name) &&
-        this.#authorities.snapshot.unfitToSign(root, declared(root), now) === undefined);
+      (snapshot.carries(root.name) && snapshot.unfitToSign(root, declared(root), now) === undefined);
     const able = desired.signers.filter(canSign);
     const fit = able.filter(isFit);
     if (fit.length > 0) return { ...desired, signers: fit };
@@ -80,9 +77,8 @@ export class KnownRoots {
 
   /** True when a root was loaded that was not on record. */
   remember(): boolean {
-    const added = this.listing.roots.filter(
-      (root) => !this.specs.has(root.name) && this.#authorities.snapshot.trusted.has(root.name),
-    );
+    const { trusted } = this.#authorities.snapshot;
+    const added = this.listing.roots.filter((root) => !this.specs.has(root.name) && trusted.has(root.name));
     for (const root of added) this.specs.set(root.name, root.provider);
     return added.length > 0;
   }
@@ -107,12 +103,11 @@ export class KnownRoots {
     for (const root of this.listing.roots) this.#roles.set(root.name, root.role);
     const inForce = new Set(trust.mesh.map((id) => rootOf(trust, id).name));
     // Before this process has seen its role, a root counts as inactive once it is out of the bundle.
-    const retired = new Set(
-      [...this.specs.keys()].filter(
-        (name) => (this.#roles.get(name) ?? (inForce.has(name) ? "passive" : "inactive")) === "inactive",
-      ),
-    );
-    return [...retired].filter((name) => name !== signer && !present.has(name)).filter((name) => this.#destroy(name));
+    const isRetired = (name: string) =>
+      (this.#roles.get(name) ?? (inForce.has(name) ? "passive" : "inactive")) === "inactive";
+    return [...this.specs.keys()]
+      .filter((name) => isRetired(name) && name !== signer && !present.has(name))
+      .filter((name) => this.#destroy(name));
   }
 
   #destroy(name: string): boolean {

@@ -13,6 +13,7 @@ import type { Clock } from "../ports/clock.ts";
 import type { Log } from "../ports/log.ts";
 import type { IssuedCertificate } from "../ports/provider.ts";
 import { clockSpan } from "./checked-clock.ts";
+import { Listeners } from "./listeners.ts";
 
 export type LeafKind = LeafContent["kind"];
 
@@ -85,7 +86,7 @@ export class LeafCache {
   #droppedAt = Number.NEGATIVE_INFINITY;
   readonly #deps: LeafCacheDeps;
   readonly #rate = tokenBucket(ISSUE_RATE);
-  readonly #listeners = new Set<(proxy: ProxyIdentity) => void>();
+  readonly #listeners = new Listeners<ProxyIdentity>();
 
   constructor(deps: LeafCacheDeps) {
     this.#deps = deps;
@@ -133,12 +134,7 @@ export class LeafCache {
 
   /** Called when this proxy may get another leaf than before. Returns the way to end it. */
   subscribe(listener: (proxy: ProxyIdentity) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
-  }
-
-  #tell(proxy: ProxyIdentity): void {
-    for (const listener of this.#listeners) listener(proxy);
+    return this.#listeners.add(listener);
   }
 
   /** The keys of those who are gone are kept for nobody. */
@@ -203,7 +199,7 @@ export class LeafCache {
         if (holder.making !== mine) return;
         holder.making = IDLE;
         holder.leaf = { ...made, root: signer, renewAt: renewalTime(clock.now(), made.notAfter), doubt };
-        this.#tell(proxy);
+        this.#listeners.tell(proxy);
       },
       (error: unknown) => {
         const isRefused = error instanceof MeshrootError && REFUSED.has(error.code);
@@ -214,7 +210,7 @@ export class LeafCache {
           { component: "certificate", proxy: proxy.uuid, err: error },
           `Cert ${name} could not be issued; next try in ${Math.ceil(pauseMs / 1000)}s`,
         );
-        clock.after(pauseMs, () => this.#tell(proxy));
+        clock.after(pauseMs, () => this.#listeners.tell(proxy));
       },
     );
   }

@@ -15,6 +15,7 @@ import type { Clock } from "../ports/clock.ts";
 import type { Services } from "../ports/store.ts";
 import { clockSpan } from "./checked-clock.ts";
 import type { KeptLeaf, Leaf, LeafCache, LeafKind } from "./leaf-cache.ts";
+import { Listeners } from "./listeners.ts";
 import type { RotationController } from "./rotation-controller.ts";
 import type { Bundle, TrustBundles } from "./trust-bundles.ts";
 import type { WantedVersion } from "./wanted-version.ts";
@@ -52,7 +53,7 @@ export class MeshSecrets {
   readonly #clock: Clock;
   readonly #bundles: TrustBundles;
   readonly #wanted: WantedVersion;
-  readonly #listeners = new Set<(proxy: string | undefined) => void>();
+  readonly #listeners = new Listeners<string | undefined>();
   #needed: { at: number; trust: TrustInForce; signer: RootId; roots: RootId[] } | undefined;
 
   constructor(deps: MeshSecretsDeps) {
@@ -76,13 +77,12 @@ export class MeshSecrets {
 
   /** Called when offers to one proxy, or to all, may have changed. Returns the way to end it. */
   subscribe(listener: (proxy: string | undefined) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#listeners.add(listener);
   }
 
   /** Has what is offered to this proxy, or to all, looked at again. */
   lookAgain(proxy?: string): void {
-    for (const listener of this.#listeners) listener(proxy);
+    this.#listeners.tell(proxy);
   }
 
   /** `has`: the version that the client holds, as this stream sent it or the client reported it. */

@@ -18,6 +18,7 @@ import { Durability } from "./durability.ts";
 import { Follower, type What } from "./follower.ts";
 import type { KnownRoots } from "./known-roots.ts";
 import { Leader } from "./leader.ts";
+import { Listeners } from "./listeners.ts";
 import type { NamesInUse } from "./names-in-use.ts";
 import { Retirement } from "./retirement.ts";
 import type { ServiceNames } from "./root-proofs.ts";
@@ -34,7 +35,7 @@ export class RotationController {
   readonly #disk: Durability;
   readonly #follower: Follower;
   readonly #leader: Leader;
-  readonly #leaving: ((proxy: string) => void)[] = [];
+  readonly #leaving = new Listeners<string>();
   readonly #retirement: Retirement;
   readonly #roots: KnownRoots;
   readonly #names: NamesInUse;
@@ -140,7 +141,7 @@ export class RotationController {
 
   /** Called when the row of a proxy has left the ledger: nobody needs what else is kept of it. */
   whenRetired(listener: (proxy: string) => void): void {
-    this.#leaving.push(listener);
+    this.#leaving.add(listener);
   }
 
   setRoots(listing: RootListing): void {
@@ -154,7 +155,7 @@ export class RotationController {
     if (event.type === "asked") this.#lookAtNames(event.proxy, event.stream);
     if (event.type === "retire" && !this.ledger.proxies.has(event.proxy)) {
       this.#unknown.forget(event.proxy);
-      for (const listener of this.#leaving) listener(event.proxy);
+      this.#leaving.tell(event.proxy);
     }
     if (event.type !== "tick" && event.type !== "asked" && event.type !== "sent") {
       // Said by the store's health, and tried again with the next plan.

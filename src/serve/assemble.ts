@@ -2,14 +2,16 @@
 
 import type { Config } from "../config.ts";
 import { AuthorityKeeper } from "../controller/authority-keeper.ts";
-import type { RootProofs } from "../controller/root-proofs.ts";
+import { RootProofs } from "../controller/root-proofs.ts";
+import { neededRootLife } from "../core/roots/root-life.ts";
+import { createRootProver } from "../pki/prove-root.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Log } from "../ports/log.ts";
 import type { CertificateProvider } from "../ports/provider.ts";
 import type { StateStore, Store } from "../ports/store.ts";
 import { createTresor } from "../providers/tresor.ts";
+import { XDS_SERVER_NAMES } from "./certificate-maker.ts";
 import { checkedState } from "./checked-state.ts";
-import { rootProofs } from "./make-root-proofs.ts";
 
 /** `rootKeyAlgorithm`, `rootValidityMs`: for CAs that are made here. Where none is made, nobody need know them. */
 export type MeshSettings = Pick<Config, "leafValidityMs" | "xdsCertValidityMs"> &
@@ -49,4 +51,11 @@ function providersOf({ secrets }: Store, config: MeshSettings, clock: Clock): re
       ...(rootValidityMs === undefined ? {} : { rootValidityMs }),
     }),
   ];
+}
+
+/** As this server needs them: its own names, and the lives of what it issues. */
+function rootProofs(config: MeshSettings): RootProofs {
+  // TLS looks at this machine's clock, whatever ours says.
+  const prover = createRootProver({ serverNames: XDS_SERVER_NAMES, now: Date.now });
+  return new RootProofs({ prover, neededLifeMs: neededRootLife(config) });
 }

@@ -17,7 +17,7 @@ import { until } from "../support/server.ts";
 import { makeTestLeaf, makeTestRoot, type TestLeaf } from "../support/test-certificates.ts";
 
 /** Long enough that a test which waits for it fails: what comes sooner was not waiting. */
-const HOUR = { minMs: 3_600_000, maxMs: 3_600_000 };
+const HOUR = { baseMs: 3_600_000, mostMs: 3_600_000 };
 
 test("asks for both names on one delta stream, as the agent of its proxy, and ACKs what is loaded", async (t) => {
   const { root, xds, dir, file } = await prepare(t);

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type AttemptOutcome, FIRST_PACE, paceAfter } from "../../src/agent/pace.ts";
-import { BACKOFF, pauseMs } from "../../src/agent/waits.ts";
+import { BACK_OFF } from "../../src/agent/waits.ts";
+import { steadyPauseAfter } from "../../src/core/back-off.ts";
 
 const error = new Error("away");
 const refused: AttemptOutcome = { end: { kind: "failed", error }, stood: false, answered: false };
@@ -39,7 +40,7 @@ test("what can't be dealt with comes again ever more slowly, until something is 
 });
 
 test("pauses double up to the longest, and chance takes up to a half of them", () => {
-  const whole = [0, 1, 5, 6, 1_000].map((failures) => pauseMs(BACKOFF, failures, 0));
+  const whole = [0, 1, 5, 6, 1_000].map((failures) => steadyPauseAfter(failures + 1, BACK_OFF, 0));
   assert.deepEqual(whole, [500, 1_000, 16_000, 30_000, 30_000]);
-  assert.equal(pauseMs(BACKOFF, 1, 0.5), 750);
+  assert.equal(steadyPauseAfter(2, BACK_OFF, 0.5), 750);
 });

@@ -53,7 +53,7 @@ export async function runAgent(t: TestContext, options: Omit<AgentOptions, "log"
   const log: LogLine[] = [];
   const write = (text: string) => void log.push(JSON.parse(text) as LogLine);
   const agent = await startAgent({
-    retry: { minMs: 20, maxMs: 100 },
+    retry: { baseMs: 20, mostMs: 100 },
     ...options,
     log: createLog({ level: "debug", format: "json", destination: { write } }),
   });

@@ -1,5 +1,6 @@
 /** What proxies have refused: what a refusal is attached to, when it is tried again, and what ends it (evidence.md E5, E12). */
 
+import { ceilingAfter } from "../back-off.ts";
 import type { Line, ProxyRow, Refusal, Slot, StreamId } from "./ledger-state.ts";
 
 /** Refused contents come back after 30 s, doubling to 30 min (E5). */
@@ -18,7 +19,7 @@ export function refuse(
 ): void {
   const { at, message, name, stream } = verdict;
   const attempts = slot.refusal?.version === version ? slot.refusal.attempts + 1 : 1;
-  const pause = Math.min(RETRY_MIN_MS * 2 ** (attempts - 1), RETRY_MAX_MS);
+  const pause = ceilingAfter(attempts, { baseMs: RETRY_MIN_MS, mostMs: RETRY_MAX_MS });
   slot.refusal = { version, at, attempts, retryAt: at + pause, message, stream };
   // An agent refuses what it could not hand on: that says nothing of the mesh's secrets (C5 waits by itself).
   if (slot.consumer === "agent") return;
