@@ -12,7 +12,7 @@ export function endWords(ledger: Ledger, trust: TrustInForce, observe: (event: L
   for (const [proxy, { assumed, identity }] of ledger.proxies) {
     if (assumed === undefined) continue;
     if (assumed.roots === undefined) {
-      observe({ ...assumed, type: "assume", proxy, roots: trust.xds, for: answersFor(assumed) });
+      observe({ ...assumed, type: "assume", proxy, roots: trust.xds, mesh: trust.mesh, for: answersFor(assumed) });
     } else if (isOver(assumed, trust)) {
       observe({ type: "withdraw", proxy, word: "assume" });
       const name = identityName(identity);

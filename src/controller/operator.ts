@@ -63,7 +63,10 @@ export function operatorEvent(
       return { row, event: { type: "retry", proxy, at: now } };
     case "assume": {
       const some = request.for?.length ? request.for : [askedFor(holds, proxy)];
-      return { row, event: { type: "assume", proxy, reason, at: now, for: some, roots: trust?.xds } };
+      return {
+        row,
+        event: { type: "assume", proxy, reason, at: now, for: some, roots: trust?.xds, mesh: trust?.mesh },
+      };
     }
     case "forget":
       if (isConnected(row)) throw connected(row);

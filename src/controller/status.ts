@@ -1,7 +1,7 @@
 /** What people and tools see of the mesh: one value, made afresh for each question. Holds no key. */
 
 import type { Problem } from "../core/errors.ts";
-import { answersFor } from "../core/evidence/assumptions.ts";
+import { answersFor, rootsOf } from "../core/evidence/assumptions.ts";
 import {
   type AbsentPolicy,
   counts,
@@ -193,7 +193,7 @@ function proxyStatus(deps: StatusDeps, trust: TrustInForce, row: ProxyRow): Prox
       reason: row.assumed.reason,
       at: new Date(row.assumed.at).toISOString(),
       for: answersFor(row.assumed),
-      roots: (row.assumed.roots ?? trust.xds).map(nameOf),
+      roots: (rootsOf(row.assumed) ?? trust.xds).map(nameOf),
     },
     forgotten: wordOf(row.forgotten),
     xdsCredentialRoot: row.auth.envoy && nameOf(row.auth.envoy),

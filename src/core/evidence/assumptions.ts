@@ -8,7 +8,22 @@ import { ASSUMED_FOR, type AssumedFor, type Assumption, type Evidence } from "./
 
 /** Does an operator's word stand for the proof that this proxy can't give of `root`? */
 export function assumes({ assumed }: Evidence, what: AssumedFor, root: RootId): boolean {
-  return assumed !== undefined && answersFor(assumed).includes(what) && assumed.roots?.includes(root) !== false;
+  if (assumed === undefined || !answersFor(assumed).includes(what)) return false;
+  return rootsFor(assumed, what)?.includes(root) !== false;
+}
+
+/**
+ * The roots that a word is about. A root that has left the mesh's bundle stays on the xDS port for a while; back in the bundle, it
+ * may bring another trust domain.
+ */
+function rootsFor({ mesh, roots }: Assumption, what: AssumedFor): readonly RootId[] | undefined {
+  return what === "mesh-trust" ? (mesh ?? roots) : roots;
+}
+
+/** All of the roots that it is about, for one question or another, in their order. */
+export function rootsOf(word: Assumption): readonly RootId[] | undefined {
+  const some = answersFor(word).flatMap((what) => rootsFor(word, what) ?? []);
+  return word.roots?.filter((root) => some.includes(root));
 }
 
 /** An earlier version did not ask what for, and meant all. */
@@ -20,7 +35,8 @@ export function answersFor({ for: some }: Assumption): readonly AssumedFor[] {
 export function joined(before: Assumption | undefined, next: Assumption): Assumption {
   if (before === undefined || before.roots?.join() !== next.roots?.join()) return next;
   const both = [...answersFor(before), ...answersFor(next)];
-  return { ...next, for: ASSUMED_FOR.filter((one) => both.includes(one)) };
+  const { mesh } = answersFor(next).includes("mesh-trust") ? next : before;
+  return { ...next, mesh, for: ASSUMED_FOR.filter((one) => both.includes(one)) };
 }
 
 /**

@@ -171,6 +171,8 @@ export type OperatorsWord = { readonly reason: string; readonly at: number };
 export type Assumption = OperatorsWord & {
   readonly for?: readonly AssumedFor[] | undefined;
   readonly roots?: readonly RootId[] | undefined;
+  /** Those in the mesh's bundle then: a word for mesh-trust is about these alone. Undefined in what an earlier version stored. */
+  readonly mesh?: readonly RootId[] | undefined;
 };
 
 export type Ledger = {

@@ -107,8 +107,8 @@ export function record(ledger: Ledger, event: LedgerEvent): number {
   return ledger.seq;
 }
 
-function assumption({ reason, at, for: some, roots }: Assumption): Assumption {
-  return { reason, at, for: some, roots };
+function assumption({ reason, at, for: some, roots, mesh }: Assumption): Assumption {
+  return { reason, at, for: some, roots, mesh };
 }
 
 function connect(ledger: Ledger, event: LedgerEvent & { type: "connected" }): void {

@@ -54,8 +54,8 @@ test("C2: bundles with our matchers, and the one for listeners, hold nothing; no
 
 /** An operator's word, as the server records it. */
 function assume(desk: Desk, ...some: AssumedFor[]): void {
-  const { xds: roots } = desk.trust;
-  record(desk.ledger, { type: "assume", proxy: "p", reason: "checked", at: desk.now, for: some, roots });
+  const { xds: roots, mesh } = desk.trust;
+  record(desk.ledger, { type: "assume", proxy: "p", reason: "checked", at: desk.now, for: some, roots, mesh });
 }
 
 /** p takes its leaf from us and its roots from elsewhere, and has no agent; b should sign. */
@@ -73,6 +73,19 @@ function afterMove(desk: Desk): void {
   desk.want(["b"]);
   assert.equal(desk.settle(), "distrust a");
 }
+
+test("C3: a word about trust in the mesh says nothing of a root that was on the xDS port alone", () => {
+  const desk = leafOnly();
+  const before = desk.trust;
+  desk.trust = { ...before, mesh: ["a"] };
+  assume(desk, "mesh-trust");
+  desk.trust = before;
+  assert.equal(desk.settle(), "TrustNotOursToProve", "b is back in the mesh's bundle");
+  assume(desk, "xds-trust");
+  assert.equal(desk.settle(), "TrustNotOursToProve", "a word about the xDS connection adds nothing");
+  assume(desk, "mesh-trust");
+  assert.equal(desk.settle(), "signer b");
+});
 
 test("C3: a word about trust in the mesh opens the mesh's gate, and not that of the xDS port", () => {
   const desk = leafOnly();

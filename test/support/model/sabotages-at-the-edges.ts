@@ -89,6 +89,14 @@ export const SABOTAGES_AT_THE_EDGES: readonly (Sabotage & { readonly caughtBy: s
     caughtBy: "test/core/evidence/refusals.test.ts",
   },
   {
+    name: "a word for the mesh covers a root that was on the xDS port alone",
+    rule: "C5",
+    file: "src/core/evidence/assumptions.ts",
+    from: "(mesh ?? roots)",
+    to: "roots",
+    caughtBy: "test/core/evidence/operator.test.ts",
+  },
+  {
     name: "a word for the mesh opens the xDS port",
     rule: "C5",
     file: "src/core/evidence/assumptions.ts",

@@ -220,8 +220,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "an operator's word outlives its rotation",
     rule: "E8",
     file: "src/core/evidence/assumptions.ts",
-    from: "&& assumed.roots?.includes(root) !== false;",
-    to: "&& root !== undefined;",
+    from: "return rootsFor(assumed, what)?.includes(root) !== false;",
+    to: "return root !== undefined;",
     also: [
       {
         file: "src/core/evidence/assumptions.ts",

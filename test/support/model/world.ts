@@ -116,8 +116,8 @@ export class World {
     const controller = this.server?.controller;
     if (controller === undefined) return;
     this.matchFormsOfNow(proxy);
-    const { xds: roots } = controller.trust;
-    const word = { reason: "its matchers have all forms", at: this.now, for: ["mesh-trust"], roots } as const;
+    const { mesh, xds: roots } = controller.trust;
+    const word = { reason: "its matchers have all forms", at: this.now, for: ["mesh-trust"], roots, mesh } as const;
     controller.observe({ type: "assume", proxy: proxy.identity.uuid, ...word });
   }
 
