@@ -16,11 +16,14 @@ import type { World } from "./world.ts";
 export function checkRetired({ now }: World, proxy: MeshProxy, complain: Complain): void {
   const { agentLost, envoy, folder, index } = proxy;
   if (envoy.stored.size === 0 && (agentLost || folder.disk.versions.size === 0)) return;
-  const leaves = [...envoy.stored.values()].flatMap(({ content }) => (content.kind === "leaf" ? [content] : []));
   const credentials = agentLost ? [] : [folder.disk, folder.loaded].flatMap((held) => held?.leaf ?? []);
-  const valid = [...leaves, ...credentials].find(({ notAfter }) => notAfter > now);
+  const valid = [...storedLeaves(proxy), ...credentials].find(({ notAfter }) => notAfter > now);
   if (valid !== undefined) complain("nobody retires who may take part (E13)", `proxy ${index} has ${valid.version}`);
   lose(proxy, false);
+}
+
+function storedLeaves({ envoy }: MeshProxy) {
+  return [...envoy.stored.values()].flatMap(({ content }) => (content.kind === "leaf" ? [content] : []));
 }
 
 export function mayHoldAnything(lines: readonly Line[]): boolean {
@@ -38,13 +41,17 @@ export function noteLoss({ now, server }: World, proxy: MeshProxy, row: ProxyRow
   const { uuid } = proxy.identity;
   const isSynced =
     row !== undefined && syncState(row, (name, consumer) => server.secrets.wanted(uuid, name, consumer)) === "SYNCED";
-  const hasSaid = proxy.cameBack || isSynced || proxy.envoy.stored.size === 0;
+  const { stored } = proxy.envoy;
+  // Who had no leaf may come back by asking for one: a request that reports nothing, as that of a new process (E13).
+  const isNamed = !proxy.lost?.wrongly || [...stored.keys()].every((name) => row?.slots.has(`envoy|${name}`));
+  const hasSaid = proxy.cameBack || (isSynced && isNamed) || stored.size === 0;
   if (proxy.lost !== undefined && row !== undefined && hasSaid) proxy.lost = undefined;
   const slots = [XDS_BUNDLE, XDS_LEAF].map((name) => row?.slots.get(`agent|${name}`));
   if (slots.every((slot) => slot?.acked !== undefined)) proxy.agentLost = false;
   if (proxy.doubtedUntil < Number.POSITIVE_INFINITY || proxy.lost !== undefined) return;
-  const contexts = [...proxy.envoy.contexts.values()].flat();
-  const isOut = contexts.every(({ leaf }) => leaf.notAfter <= now);
+  // A leaf that waits for its bundle will be presented as well.
+  const presented = [...proxy.envoy.contexts.values()].flat().map(({ leaf }) => leaf);
+  const isOut = [...presented, ...storedLeaves(proxy)].every(({ notAfter }) => notAfter <= now);
   if (isSynced || isOut) proxy.doubtedUntil = now + CONNECT_TIMEOUT_MS;
 }
 
